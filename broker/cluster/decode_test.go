@@ -1,0 +1,180 @@
+package cluster
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// read parses a text that must hold no error and gives the definition.
+func read(t *testing.T, text string) *Definition {
+	t.Helper()
+	d, problems := Read("c.xml", strings.NewReader(text))
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// one wraps the inside of a single workspace.
+func one(inside string) string {
+	return "<cluster><workspace><image>i</image><quantity>1</quantity>" + inside + "</workspace></cluster>"
+}
+
+func TestReadIsAsLenientAsTheOriginal(t *testing.T) {
+	const d = `xmlns:d="http://www.globus.org/2008/12/nimbus/ctxdescription"`
+	for name, text := range map[string]string{
+		"no namespace":        one(`<nic interface="localnic">n</nic>`),
+		"_interface":          one(`<nic _interface="localnic">n</nic>`),
+		"qualified":           `<d:cluster ` + d + `><d:workspace><d:nic d:interface="localnic">n</d:nic><d:image>i</d:image><d:quantity> 1 </d:quantity></d:workspace></d:cluster>`,
+		"logistics namespace": strings.Replace(one(`<nic _interface="localnic">n</nic>`), "<cluster>", `<cluster xmlns="http://www.globus.org/2008/06/workspace/metadata/logistics">`, 1),
+		"any root":            strings.ReplaceAll(one(`<nic _interface="localnic"> n </nic>`), "cluster>", "anything>"),
+		"repeated, last wins": one(`<image>other</image><image>i</image><nic interface="localnic">n</nic>`),
+		"nil ctx":             one(`<nic interface="localnic">n</nic><ctx xsi:nil="1" xmlns:xsi="x"/>`),
+	} {
+		w := read(t, text).Workspaces[0]
+		if w.Image != "i" || w.Quantity != 1 || w.NICs[0].Network != "n" || w.NICs[0].Interface != "localnic" || w.Ctx != nil {
+			t.Errorf("%s: got %+v", name, w)
+		}
+	}
+}
+
+func TestSingleNICIsPublic(t *testing.T) {
+	for text, want := range map[string]string{
+		`<nic>private</nic>`: PublicNIC,
+		`<nic>x</nic><ctx><provides><identity/></provides></ctx>`:                                            PublicNIC,
+		`<nic interface="data">x</nic>`:                                                                      "data",
+		`<ctx><provides><identity><_interface>localnic</_interface></identity></provides></ctx><nic>x</nic>`: LocalNIC,
+	} {
+		if got := read(t, one(text)).Workspaces[0].NICs[0].Interface; got != want {
+			t.Errorf("%s: label %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestDataKeepsEmptyAndRepeatedValues(t *testing.T) {
+	ctx := read(t, one(`<nic>n</nic><ctx><requires>
+		<data name="a"><![CDATA[ <one> & ]]>two </data>
+		<data name="a"/>
+		<data name="b">x</data></requires></ctx>`)).Workspaces[0].Ctx
+	var got []string
+	for _, data := range ctx.Requires.Data {
+		got = append(got, data.Name+"="+data.Value)
+	}
+	if want := []string{"a=<one> & two", "a=", "b=x"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestRequiredTwiceIsOneRole(t *testing.T) {
+	ctx := read(t, one(`<nic>n</nic><ctx><provides><role>a</role><role>a</role></provides>
+		<requires><role name="a" hostname="1"/><role name="a" pubkey="TRUE"/></requires></ctx>`)).Workspaces[0].Ctx
+	if len(ctx.Provides) != 1 || len(ctx.Requires.Roles) != 1 || !ctx.Requires.Roles[0].Hostname || !ctx.Requires.Roles[0].Pubkey {
+		t.Errorf("got %+v", ctx)
+	}
+}
+
+// Every problem of a file is told, with its line, in one go.
+func TestEveryProblemIsTold(t *testing.T) {
+	paths, err := filepath.Glob("testdata/bad/*.xml")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no documents", err)
+	}
+	for _, path := range paths {
+		document, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, problems := Read(filepath.Base(path), bytes.NewReader(document))
+		var b strings.Builder
+		for _, p := range problems {
+			b.WriteString(p.String() + "\n")
+		}
+		golden := strings.TrimSuffix(path, ".xml") + ".txt"
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(golden, []byte(b.String()), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != string(want) {
+			t.Errorf("%s: got\n%swant\n%s(UPDATE=1 rewrites it)", path, b.String(), want)
+		}
+	}
+}
+
+func TestBounds(t *testing.T) {
+	for name, text := range map[string]string{
+		"100 MB":       "<cluster>" + strings.Repeat(" ", 100<<20),
+		"nesting bomb": strings.Repeat("<a>", 1_000_000),
+		"many":         "<cluster>" + strings.Repeat("<workspace/>", MaxElements+1),
+		"not XML":      "hello",
+		"empty":        "",
+		"entities":     `<!DOCTYPE a [<!ENTITY x "y">]><cluster>&x;</cluster>`,
+		"two roots":    one("<nic>n</nic>") + "<cluster/>",
+	} {
+		if d, problems := Read("c.xml", strings.NewReader(text)); problems.Errors() == 0 {
+			t.Errorf("%s: accepted as %d workspaces", name, len(d.Workspaces))
+		} else if len(problems) > 2*maxProblems {
+			t.Errorf("%s: %d problems are told", name, len(problems))
+		}
+	}
+}
+
+// Whatever the bytes: no panic, and what is accepted survives a round trip.
+func FuzzRead(f *testing.F) {
+	for _, pattern := range []string{"../../samples/*.xml", "testdata/bad/*.xml"} {
+		paths, _ := filepath.Glob(pattern)
+		for _, path := range paths {
+			if document, err := os.ReadFile(path); err == nil {
+				f.Add(document)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		d, problems := Read("", bytes.NewReader(document))
+		if problems.Errors() > 0 {
+			return
+		}
+		var b bytes.Buffer
+		if err := Encode(&b, d); err != nil {
+			t.Fatal(err)
+		}
+		again, problems := Read("", bytes.NewReader(b.Bytes()))
+		if err := problems.Err(); err != nil {
+			t.Fatalf("what was written is refused: %v\n%s", err, b.String())
+		}
+		if !reflect.DeepEqual(withoutLines(d), withoutLines(again)) {
+			t.Fatalf("changed on the way:\n%+v\n%+v\n%s", d, again, b.String())
+		}
+	})
+}
+
+func withoutLines(d *Definition) *Definition {
+	for i := range d.Workspaces {
+		w := &d.Workspaces[i]
+		w.Line = 0
+		for j := range w.NICs {
+			w.NICs[j].Line = 0
+		}
+		if w.Ctx == nil {
+			continue
+		}
+		for j := range w.Ctx.Provides {
+			w.Ctx.Provides[j].Line = 0
+		}
+		for j := range w.Ctx.Requires.Roles {
+			w.Ctx.Requires.Roles[j].Line = 0
+		}
+		for j := range w.Ctx.Requires.Data {
+			w.Ctx.Requires.Data[j].Line = 0
+		}
+	}
+	return d
+}

@@ -1,0 +1,150 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"nimbus/broker/cluster"
+)
+
+// Bootstrap is the document that an instance finds in its user data: where the
+// broker is, how to know it, and which place in which context is its own.
+type Bootstrap struct {
+	Version  int            `json:"nimbus"`    // BootstrapVersion
+	Brokers  []string       `json:"brokers"`   // URLs, any of them will do
+	BrokerID string         `json:"broker_id"` // the name in the broker's certificate
+	CA       string         `json:"ca"`        // PEM: the only CA that is trusted
+	Context  string         `json:"context"`   // id
+	Token    string         `json:"token"`     // secret
+	NICs     []BootstrapNIC `json:"nics"`      // in the order of the machine's interfaces
+	Issued   time.Time      `json:"issued"`    // lower bound of the time now, for machines without a clock
+}
+
+// BootstrapNIC says what one interface of the machine is called in the
+// definition.
+type BootstrapNIC struct {
+	Label   string `json:"label"`
+	Network string `json:"network"`
+}
+
+// BootstrapVersion is the version of the document that this code writes and
+// reads; MaxBootstrap is its largest size in bytes.
+const (
+	BootstrapVersion = 1
+	MaxBootstrap     = 48 << 10
+)
+
+// ErrNoBootstrap marks user data that is something else.
+var ErrNoBootstrap = errors.New("this is not a Nimbus bootstrap document")
+
+// Encode writes the document; it refuses one that ParseBootstrap would refuse.
+func (b *Bootstrap) Encode() ([]byte, error) {
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) > MaxBootstrap {
+		return nil, fmt.Errorf("the bootstrap document has %d bytes, %d is the limit", len(out), MaxBootstrap)
+	}
+	return append(out, '\n'), nil
+}
+
+// ParseBootstrap reads a document. Data that does not even look like one is
+// ErrNoBootstrap: an image that was started for something else.
+func ParseBootstrap(data []byte) (*Bootstrap, error) {
+	data = bytes.TrimSpace(data)
+	if !bytes.HasPrefix(data, []byte("{")) || !bytes.Contains(data[:min(len(data), 64)], []byte(`"nimbus"`)) {
+		return nil, ErrNoBootstrap
+	}
+	if len(data) > MaxBootstrap {
+		return nil, fmt.Errorf("the bootstrap document is larger than %d KiB", MaxBootstrap>>10)
+	}
+	var b Bootstrap
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&b); err != nil {
+		return nil, fmt.Errorf("bootstrap document: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("bootstrap document: something follows it")
+	}
+	return &b, b.check()
+}
+
+func (b *Bootstrap) check() error {
+	if b.Version != BootstrapVersion {
+		return fmt.Errorf("bootstrap document: version %d is not known to this agent (it knows %d)", b.Version, BootstrapVersion)
+	}
+	if len(b.Brokers) == 0 || len(b.Brokers) > 64 {
+		return errors.New("bootstrap document: it must name 1 to 64 brokers")
+	}
+	for _, broker := range b.Brokers {
+		if err := CheckURL(broker); err != nil {
+			return fmt.Errorf("bootstrap document: %w", err)
+		}
+	}
+	if err := cluster.CheckName(b.BrokerID); err != nil {
+		return fmt.Errorf("bootstrap document: broker id: %w", err)
+	}
+	if err := cluster.CheckName(b.Context); err != nil {
+		return fmt.Errorf("bootstrap document: context id: %w", err)
+	}
+	if _, err := ParseCA(b.CA); err != nil {
+		return fmt.Errorf("bootstrap document: %w", err)
+	}
+	if _, err := ParseToken(b.Token); err != nil {
+		return fmt.Errorf("bootstrap document: %w", err)
+	}
+	if len(b.NICs) == 0 || len(b.NICs) > cluster.MaxNICs {
+		return fmt.Errorf("bootstrap document: it must name 1 to %d NICs", cluster.MaxNICs)
+	}
+	for _, n := range b.NICs {
+		if err := cluster.CheckName(n.Label); err != nil {
+			return fmt.Errorf("bootstrap document: NIC label: %w", err)
+		}
+	}
+	return nil
+}
+
+// CheckURL tells whether a broker URL can be used: https, a host, no more.
+func CheckURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return fmt.Errorf("broker URL: %w", err)
+	}
+	if u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" {
+		return fmt.Errorf("broker URL %q must read https://host:port", text)
+	}
+	return nil
+}
+
+// ParseCA reads the PEM of one or more CA certificates into a pool.
+func ParseCA(text string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	rest, n := []byte(text), 0
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("CA certificate: %w", err)
+		}
+		pool.AddCert(c)
+		n++
+	}
+	if n == 0 {
+		return nil, errors.New("CA certificate: no PEM block in it")
+	}
+	return pool, nil
+}

@@ -1,0 +1,126 @@
+// Package cloud says what Nimbus asks of a place that starts machines: launch
+// these, what runs there, end these. It knows nothing of roles, contexts or
+// brokers, and imports nothing of ours; every driver is a package below it.
+package cloud
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// A Driver is one way to get instances. All methods may be called again after
+// a failure: a request is known by its Token, an instance by its ID.
+type Driver interface {
+	// Launch starts one instance for each request and returns those that did
+	// start, in the order of the requests, also when it fails as a whole. A
+	// request whose token has an instance already starts nothing new: that
+	// instance is returned.
+	Launch(ctx context.Context, requests []Request) ([]Instance, error)
+	// List returns the instances of one launch as the cloud knows them now;
+	// with an empty launch, all that this user started with Nimbus.
+	List(ctx context.Context, launch string) ([]Instance, error)
+	// Terminate ends instances and returns when they are gone. An instance
+	// that does not exist any more is success.
+	Terminate(ctx context.Context, instances []Instance) error
+}
+
+// A Preparer has work to do once for each launch, before the first request:
+// networks of the launch's own, say. Where instances reach this machine at an
+// address that only exists afterwards, it is in the answer.
+type Preparer interface {
+	// Prepare makes what a launch needs. It may be repeated.
+	Prepare(ctx context.Context, p Preparation) (Prepared, error)
+	// Release undoes Prepare when no instance is left; Terminate of the last
+	// instance does it too. Nothing prepared is success.
+	Release(ctx context.Context, launch string) error
+}
+
+// Preparation says what a launch will need.
+type Preparation struct {
+	Launch   string
+	Networks map[string]int // network name → how many NICs it will get
+	Expires  time.Time      // when everything of the launch ends by itself
+}
+
+// Prepared is what Prepare made.
+type Prepared struct {
+	// Hosts are this machine's addresses as the launch's instances see it.
+	Hosts []netip.Addr
+}
+
+// A Networker can say which network names its users may write in a NIC.
+type Networker interface {
+	Networks(ctx context.Context) ([]Network, error)
+}
+
+// An Imager can say which image names its users may write.
+type Imager interface {
+	Images(ctx context.Context) ([]Image, error)
+}
+
+// A Consoler has what an instance printed since it started.
+type Consoler interface {
+	Console(ctx context.Context, instance Instance) ([]byte, error)
+}
+
+// Request asks for one instance.
+type Request struct {
+	Launch     string    // random id of the launch, the tag by which List finds it
+	Token      string    // unique in the launch; the same token again starts nothing new
+	Name       string    // full host name, "head-0.cluster-001"
+	Image      string    // as the user wrote it; the driver resolves it
+	Networks   []string  // network name of each NIC, in order
+	UserData   []byte    // given to the instance as it is
+	PublicKeys []string  // authorized_keys lines for the login user
+	Expires    time.Time // when the instance ends by itself, where the driver can do that
+}
+
+// Instance is a machine that a cloud started.
+type Instance struct {
+	ID        string    `json:"id"` // unique in this cloud
+	Launch    string    `json:"launch"`
+	Token     string    `json:"token"`
+	Name      string    `json:"name"`
+	Image     string    `json:"image"`
+	State     State     `json:"state"`
+	Reason    string    `json:"reason,omitempty"` // why it is Failed, in the cloud's words
+	Addresses []Address `json:"addresses"`        // one for each NIC, in order
+	Login     string    `json:"login"`            // user name that PublicKeys let in
+	HostKey   string    `json:"host_key,omitempty"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires"`
+}
+
+// Address is where one NIC of an instance can be reached.
+type Address struct {
+	Network string     `json:"network"`
+	IP      netip.Addr `json:"ip"`
+}
+
+// State of an instance, the few that every cloud can be mapped to.
+type State string
+
+// The states of an instance.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Ended    State = "ended"
+	Failed   State = "failed"
+)
+
+// Network is a name for NICs and what it means here.
+type Network struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// Image is a name for images and what it means here.
+type Image struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// ErrNoCapacity marks a launch that the cloud has no room or quota for.
+var ErrNoCapacity = errors.New("no capacity")
