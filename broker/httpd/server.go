@@ -1,0 +1,174 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// atOnce is how many large bodies are written at the same time: more only cost
+// memory.
+const atOnce = 16
+
+// Server is the broker on the network.
+type Server struct {
+	Service Service
+	Guard   Guard
+	Log     *slog.Logger
+	// Certificate chooses what to show to a TLS client.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// NextProtos are offered by ALPN, besides HTTP/1.1: ACME needs one.
+	NextProtos []string
+
+	http        *http.Server
+	bodies      chan struct{}
+	requests    atomic.Int64
+	lastRequest atomic.Int64 // nanoseconds since 1970
+
+	mu        sync.Mutex
+	port      int
+	listeners map[netip.Addr]net.Listener
+	failed    chan error
+}
+
+// localCaller marks the context of requests that came through the socket.
+type localCaller struct{}
+
+// Start prepares the server. Listen, Socket and AddListener let callers in.
+func (s *Server) Start() {
+	s.bodies = make(chan struct{}, atOnce)
+	s.failed = make(chan error, 1)
+	s.listeners = map[netip.Addr]net.Listener{}
+	s.lastRequest.Store(time.Now().UnixNano())
+	s.http = &http.Server{
+		Handler:           s.router(),
+		ReadHeaderTimeout: 20 * time.Second,
+		IdleTimeout:       3 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if c.LocalAddr().Network() == "unix" {
+				return context.WithValue(ctx, localCaller{}, true)
+			}
+			return ctx
+		},
+		// Nodes gain nothing from HTTP/2, and it costs twice as much.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+}
+
+// Listen answers at address:port; port 0 takes a free one, which later
+// listeners share.
+func (s *Server) Listen(address string) (net.Addr, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	bound := l.Addr().(*net.TCPAddr)
+	s.mu.Lock()
+	s.port = bound.Port
+	if ip, ok := netip.AddrFromSlice(bound.IP); ok {
+		s.listeners[ip.Unmap()] = l
+	}
+	s.mu.Unlock()
+	s.serveTLS(l)
+	return bound, nil
+}
+
+// AddListener answers at one more address of this machine, at the same port,
+// and returns the URL that leads there. An address that is listened on already
+// is success.
+func (s *Server) AddListener(address string) (string, error) {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return "", err
+	}
+	if ip.IsUnspecified() || ip.IsMulticast() {
+		return "", errors.New("this is not an address of one interface")
+	}
+	ip = ip.Unmap()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target := net.JoinHostPort(ip.String(), strconv.Itoa(s.port))
+	url := "https://" + target
+	if old, listening := s.listeners[ip]; listening {
+		old.Close() // its interface may have been made anew since
+	}
+	l, err := net.Listen("tcp", target)
+	if err != nil {
+		delete(s.listeners, ip)
+		return "", err
+	}
+	s.listeners[ip] = l
+	s.serveTLS(l)
+	return url, nil
+}
+
+func (s *Server) serveTLS(l net.Listener) {
+	config := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     append([]string{"http/1.1"}, s.NextProtos...),
+		GetCertificate: s.Certificate,
+	}
+	go s.serveOn(tls.NewListener(l, config))
+}
+
+// Socket answers at a socket in the file system, for its owner only. A socket
+// that a killed broker left is replaced; the caller makes sure that no other
+// broker lives in the same directory.
+func (s *Server) Socket(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return err
+	}
+	go s.serveOn(l)
+	return nil
+}
+
+func (s *Server) serveOn(l net.Listener) {
+	err := s.http.Serve(l)
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		select {
+		case s.failed <- err:
+		default:
+		}
+	}
+}
+
+// Failed tells when a listener died.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Quiet tells for how long nobody has asked anything; zero while a request is
+// being served.
+func (s *Server) Quiet() time.Duration {
+	if s.requests.Load() > 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, s.lastRequest.Load()))
+}
+
+// Stop ends the server: held requests are cut, others may finish.
+func (s *Server) Stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+}

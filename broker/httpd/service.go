@@ -1,0 +1,58 @@
+// Package httpd puts the broker on the network: who may call what, in which
+// form, and how much of it. What the calls mean is the Service's business.
+package httpd
+
+import (
+	"context"
+
+	"nimbus/broker/wire"
+)
+
+// Service is what the broker does for its callers. Errors that a caller should
+// see are *wire.Error; any other is an accident, logged here and hidden.
+type Service interface {
+	Create(ctx context.Context, owner string, c wire.Create) (wire.Created, error)
+	Contexts(ctx context.Context, owner string) ([]wire.Summary, error)
+	// Status holds its answer until the context's Seq is greater than after,
+	// or for wire.MaxHold.
+	Status(ctx context.Context, owner, id string, after uint64) (wire.Status, error)
+	Nodes(ctx context.Context, owner, id string) ([]wire.Node, error)
+	AddData(ctx context.Context, owner, id string, d wire.AddData) error
+	Lock(ctx context.Context, owner, id string) error
+	Release(ctx context.Context, owner, id, node string) error
+	Delete(ctx context.Context, owner, id string) error
+
+	Join(ctx context.Context, node Node, j wire.Join) (wire.Joined, error)
+	// Answer holds until the node's answer is complete; after wire.MaxHold it
+	// says what is missing instead.
+	Answer(ctx context.Context, node Node, stage int) (*Answer, []string, error)
+	Report(ctx context.Context, node Node, r wire.Report) error
+
+	Info(ctx context.Context) wire.Info
+}
+
+// Node is a caller whose token was verified.
+type Node struct {
+	Context string
+	Token   wire.Token
+	Claim   string // hash of its machine's secret
+	From    string // its address
+}
+
+// Answer is a manifest ready to be sent to everyone who waits for it.
+type Answer struct {
+	JSON []byte
+	Gzip []byte // the same compressed; nil when that is not worth it
+}
+
+// Guard tells good credentials from bad ones.
+type Guard interface {
+	// IsOwner tells whether an account key is the broker owner's.
+	IsOwner(key string) bool
+	// Verify tells whether this broker made a token for that context.
+	Verify(context string, t wire.Token) bool
+}
+
+// Owner is the account of whoever the broker belongs to: the holder of the
+// owner's key, and whoever can open the local socket.
+const Owner = "owner"
