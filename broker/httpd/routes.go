@@ -47,12 +47,13 @@ var routes = []route{
 	{"POST", "/v1/contexts/{id}/report", node, (*Server).report},
 
 	{"POST", "/v1/listen", local, (*Server).listen},
+	{"POST", "/v1/stop", local, (*Server).stop},
 }
 
 func (s *Server) router() http.Handler {
 	r := mux.NewRouter()
 	for _, route := range routes {
-		r.Methods(route.method).Path(route.path).Handler(s.serve(route))
+		r.Path(route.path).Methods(route.method).Handler(s.serve(route))
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		s.refuse(w, q, wire.Errorf(wire.NotFound, "there is no %s here", q.URL.Path))
@@ -191,6 +192,11 @@ func (s *Server) listen(c *call) error {
 		return wire.Errorf(wire.BadRequest, "listen on %s: %v", listen.Address, err)
 	}
 	return c.reply(http.StatusOK, map[string]string{"url": url})
+}
+
+func (s *Server) stop(c *call) error {
+	s.Shutdown()
+	return c.done(nil)
 }
 
 // done answers a call that has no result.

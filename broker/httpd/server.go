@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nimbus/broker/wire"
 )
 
 // atOnce is how many large bodies are written at the same time: more only cost
@@ -29,6 +31,10 @@ type Server struct {
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// NextProtos are offered by ALPN, besides HTTP/1.1: ACME needs one.
 	NextProtos []string
+	// Listening is told of every address that was added at run time.
+	Listening func(address, url string)
+	// Shutdown is called when the local socket is told to stop the broker.
+	Shutdown func()
 
 	http        *http.Server
 	bodies      chan struct{}
@@ -111,6 +117,9 @@ func (s *Server) AddListener(address string) (string, error) {
 	}
 	s.listeners[ip] = l
 	s.serveTLS(l)
+	if s.Listening != nil {
+		s.Listening(ip.String(), url)
+	}
 	return url, nil
 }
 
@@ -130,10 +139,17 @@ func (s *Server) Socket(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	l, err := net.Listen("unix", path)
+	short, release, err := wire.ShortSocket(path)
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, err := net.Listen("unix", short)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
+	// The short path will not lead there any more; the owner removes it.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return err

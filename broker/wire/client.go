@@ -195,3 +195,9 @@ func (c *Client) Listen(ctx context.Context, address string) (brokerURL string, 
 	_, err = c.call(ctx, http.MethodPost, "/v1/listen", Listen{address}, &reply, maxAnswer)
 	return reply.URL, err
 }
+
+// Stop asks a broker on this machine to end. Only its socket takes this.
+func (c *Client) Stop(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/stop", nil, nil, maxAnswer)
+	return err
+}

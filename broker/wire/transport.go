@@ -144,8 +144,13 @@ func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, er
 func socketTransport(path string) *http.Transport {
 	return &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			short, release, err := ShortSocket(path)
+			if err != nil {
+				return nil, err
+			}
+			defer release()
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
+			return d.DialContext(ctx, "unix", short)
 		},
 		MaxIdleConns:    2,
 		IdleConnTimeout: time.Minute,

@@ -26,7 +26,7 @@ type Bolt struct{ db *bbolt.DB }
 // Open opens the file and makes it when it is missing, for its owner only. A
 // file that another process has open is an error after a second.
 func Open(path string) (*Bolt, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bbolt.ErrTimeout) {
 		return nil, fmt.Errorf("store %s: another broker has it open", path)
 	}

@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+const help = `nimbus broker: serve contexts
+
+  nimbus broker --data DIR --listen ADDR --advertise URL [--config FILE]
+
+A client without a configured broker starts one for its own user by itself;
+this command is for a broker that others use, or that instances on a cloud
+must reach.
+
+  --config FILE      settings (TOML); flags win over it
+  --data DIR         contexts and keys, for the owner only
+  --listen ADDR      host:port to answer at; may be given several times
+                     (127.0.0.1:8443)
+  --advertise URL    https://host:port by which nodes reach this broker; may
+                     be given several times (the addresses listened on)
+  --log-level LEVEL  debug, info, warn or error
+  --log-format FORM  text or json
+
+At the first start it makes a CA and the owner's key in DIR/owner.key. A client
+uses that key (broker_key in its configuration), and the CA in DIR/ca.pem.
+
+Example: a broker for a testbed, reached by its nodes at 192.0.2.1
+
+  nimbus broker --data /var/lib/nimbus-broker --listen 192.0.2.1:8443
+  curl --cacert /var/lib/nimbus-broker/ca.pem https://192.0.2.1:8443/healthz
+`
+
+// Command is "nimbus broker".
+func Command() *cli.Command {
+	return &cli.Command{
+		Name:               "broker",
+		Usage:              "serve contexts",
+		CustomHelpTemplate: help,
+		HideHelpCommand:    true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config"},
+			&cli.StringFlag{Name: "data"},
+			&cli.StringSliceFlag{Name: "listen"},
+			&cli.StringSliceFlag{Name: "advertise"},
+			&cli.StringFlag{Name: "log-level"},
+			&cli.StringFlag{Name: "log-format"},
+			&cli.BoolFlag{Name: "personal", Hidden: true},
+			&cli.IntFlag{Name: "ready-fd", Hidden: true},
+		},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageError{fmt.Errorf("the broker takes no arguments, but there is %q", c.Args().First())}
+			}
+			config, err := configure(c)
+			if err != nil {
+				return usageError{err}
+			}
+			executable, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			version, err := Version(executable)
+			if err != nil {
+				return err
+			}
+			return Run(c.Context, config, version, newLog(c.App.ErrWriter, config))
+		},
+	}
+}
+
+// usageError is a mistake of whoever called; main exits with 1 and says where
+// the help is.
+type usageError struct{ error }
+
+func (usageError) ExitCode() int { return 1 }
+func (usageError) Hint() string  { return "nimbus broker --help" }
+
+// configure lays the flags over the file.
+func configure(c *cli.Context) (Config, error) {
+	config := Default()
+	if path := c.String("config"); path != "" {
+		var err error
+		if config, err = Load(path); err != nil {
+			return config, err
+		}
+	}
+	for flag, field := range map[string]*string{"data": &config.Data, "log-level": &config.LogLevel, "log-format": &config.LogFormat} {
+		if c.IsSet(flag) {
+			*field = c.String(flag)
+		}
+	}
+	if c.IsSet("listen") {
+		config.Listen = c.StringSlice("listen")
+	}
+	if c.IsSet("advertise") {
+		config.Advertise = c.StringSlice("advertise")
+	}
+	config.personal = c.Bool("personal")
+	if fd := c.Int("ready-fd"); fd > 2 {
+		config.ready = os.NewFile(uintptr(fd), "ready")
+	}
+	return config, config.Validate()
+}
+
+func (c Config) level() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return level, fmt.Errorf("log_level: %q must be debug, info, warn or error", c.LogLevel)
+	}
+	return level, nil
+}
+
+func newLog(w io.Writer, c Config) *slog.Logger {
+	level, _ := c.level() // checked by Validate
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
