@@ -59,11 +59,7 @@ func Load(path string) (Config, error) {
 	c := Default()
 	meta, err := toml.DecodeFile(path, &c)
 	if err != nil {
-		var p toml.ParseError
-		if errors.As(err, &p) {
-			return c, fmt.Errorf("%s:%d: %s", path, p.Position.Line, p.Message)
-		}
-		return c, fmt.Errorf("configuration: %w", err)
+		return c, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return c, fmt.Errorf("%s: there is no setting %q; docs/settings.md lists them", path, unknown[0])
