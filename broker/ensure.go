@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"nimbus/broker/pki"
+	"nimbus/broker/store/boltstore"
 	"nimbus/broker/wire"
 )
 
@@ -35,8 +36,12 @@ func Find(ctx context.Context, dir string) (*wire.Client, error) {
 // Holds tells whether a broker that is not running left contexts in dir: a
 // client that looks for one of them must start it again.
 func Holds(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "contexts.db"))
-	return err == nil
+	path := filepath.Join(dir, storeName)
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	held, err := boltstore.Peek(path)
+	return held || err != nil
 }
 
 // Ensure returns a client for the broker whose state is in dir, and starts one
@@ -112,8 +117,9 @@ func start(ctx context.Context, dir, executable string) error {
 		return err
 	}
 	defer ready.Close()
-	// The pipe is the child's fourth file.
-	cmd := exec.Command(executable, "broker", "--data", dir, "--personal", "--ready-fd", "3")
+	// The pipe is the child's fourth file. Its name is ours, whatever the
+	// executable's file is called: cloud-client.sh would read other flags.
+	cmd := &exec.Cmd{Path: executable, Args: []string{"nimbus", "broker", "--data", dir, "--personal", "--ready-fd", "3"}}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}

@@ -14,13 +14,16 @@ import (
 	"nimbus/broker/store/boltstore"
 )
 
+// storeName is the file of all contexts in a broker's directory.
+const storeName = "contexts.db"
+
 // Run serves until ctx ends. What a broker holds is in its data directory, so
 // the next one goes on where this one stopped.
 func Run(ctx context.Context, c Config, version string, log *slog.Logger) error {
 	if err := pki.MakeDir(c.Data); err != nil {
 		return fmt.Errorf("broker directory: %w", err)
 	}
-	contexts, err := boltstore.Open(filepath.Join(c.Data, "contexts.db"))
+	contexts, err := boltstore.Open(filepath.Join(c.Data, storeName))
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,22 @@ func Open(path string) (*Bolt, error) {
 	return &Bolt{db}, nil
 }
 
+// Peek tells whether a file that no broker has open holds any log.
+func Peek(path string) (bool, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
+	if err != nil {
+		return false, err
+	}
+	defer db.Close()
+	held := false
+	err = db.View(func(tx *bbolt.Tx) error {
+		first, _ := tx.Cursor().First()
+		held = first != nil
+		return nil
+	})
+	return held, err
+}
+
 func key(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
 // Create begins a log.

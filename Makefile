@@ -1,0 +1,42 @@
+# make demo   builds bin/nimbus and launches two machines that configure themselves
+# make test   installs what the tests need and runs all of them
+
+export CGO_ENABLED = 0
+GO ?= go
+LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
+
+.PHONY: build demo test lint test-deps bench fuzz test-acme clean
+build:
+	$(GO) build -trimpath -ldflags="-s -w" -o bin/nimbus .
+	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
+
+demo: build
+	bin/cloud-client.sh --run --cluster samples/hello-cluster.xml --hours 1
+
+test-deps:
+	sh scripts/test-deps.sh
+
+test: test-deps
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+
+lint: test-deps
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	GOOS=darwin $(GO) vet ./...
+	shellcheck install.sh scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+
+bench: build
+	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	sh scripts/fuzz.sh $(FUZZTIME)
+
+# A public certificate from a real ACME server on loopback.
+test-acme:
+	PEBBLE=$$(sh scripts/pebble.sh) && PEBBLE=$$PEBBLE $(GO) test -tags acme -run TestACME -v ./broker
+
+clean:
+	rm -rf bin

@@ -1,0 +1,216 @@
+package cloudtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"nimbus/cloud"
+)
+
+// Fake is a driver whose instances are in memory only, to test what uses
+// drivers. Its zero value works; hooks are set before it is used and may be
+// called by several goroutines at once.
+type Fake struct {
+	// OnLaunch is called before each new instance, n counting from 1 over the
+	// fake's life. It may block until ctx is done; its error is the failure of
+	// this request, and the others go on.
+	OnLaunch func(ctx context.Context, n int, r cloud.Request) error
+	// OnList and OnTerminate fail the whole call with their error.
+	OnList      func(ctx context.Context, launch string) error
+	OnTerminate func(ctx context.Context, instances []cloud.Instance) error
+	// OnPrepare fails Prepare.
+	OnPrepare func(ctx context.Context, p cloud.Preparation) error
+	// Started is called with each new instance, as if it now booted.
+	Started func(i cloud.Instance, r cloud.Request)
+	// Hosts is what Prepare answers.
+	Hosts []netip.Addr
+
+	mu        sync.Mutex
+	instances []cloud.Instance
+	requests  map[string]cloud.Request // by instance ID
+	prepared  map[string]cloud.Preparation
+	n         int
+}
+
+var (
+	_ cloud.Driver    = (*Fake)(nil)
+	_ cloud.Preparer  = (*Fake)(nil)
+	_ cloud.Networker = (*Fake)(nil)
+	_ cloud.Imager    = (*Fake)(nil)
+	_ cloud.Consoler  = (*Fake)(nil)
+)
+
+// Launch starts instances one after the other.
+func (f *Fake) Launch(ctx context.Context, requests []cloud.Request) ([]cloud.Instance, error) {
+	var started []cloud.Instance
+	var failed []error
+	for _, r := range requests {
+		i, err := f.launch(ctx, r)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("instance %q: %w", r.Name, err))
+			continue
+		}
+		started = append(started, i)
+	}
+	return started, errors.Join(failed...)
+}
+
+func (f *Fake) launch(ctx context.Context, r cloud.Request) (cloud.Instance, error) {
+	if err := ctx.Err(); err != nil {
+		return cloud.Instance{}, err
+	}
+	f.mu.Lock()
+	for _, i := range f.instances {
+		if i.Launch == r.Launch && i.Token == r.Token {
+			f.mu.Unlock()
+			return i, nil
+		}
+	}
+	f.n++
+	n := f.n
+	f.mu.Unlock()
+	if f.OnLaunch != nil {
+		if err := f.OnLaunch(ctx, n, r); err != nil {
+			return cloud.Instance{}, err
+		}
+	}
+	i := cloud.Instance{
+		ID:      fmt.Sprintf("fake-%d", n),
+		Launch:  r.Launch,
+		Token:   r.Token,
+		Name:    r.Name,
+		Image:   r.Image,
+		State:   cloud.Running,
+		Login:   "root",
+		Created: time.Now(),
+		Expires: r.Expires,
+	}
+	for nic, network := range r.Networks {
+		ip := netip.AddrFrom4([4]byte{192, 0, byte(2 + nic), byte(n)})
+		i.Addresses = append(i.Addresses, cloud.Address{Network: network, IP: ip})
+	}
+	f.mu.Lock()
+	f.instances = append(f.instances, i)
+	if f.requests == nil {
+		f.requests = map[string]cloud.Request{}
+	}
+	f.requests[i.ID] = r
+	f.mu.Unlock()
+	if f.Started != nil {
+		f.Started(i, r)
+	}
+	return i, nil
+}
+
+// List returns what was launched and not terminated.
+func (f *Fake) List(ctx context.Context, launch string) ([]cloud.Instance, error) {
+	if f.OnList != nil {
+		if err := f.OnList(ctx, launch); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(f.instances), func(i cloud.Instance) bool {
+		return launch != "" && i.Launch != launch
+	}), nil
+}
+
+// Terminate forgets instances.
+func (f *Fake) Terminate(ctx context.Context, instances []cloud.Instance) error {
+	if f.OnTerminate != nil {
+		if err := f.OnTerminate(ctx, instances); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.instances = slices.DeleteFunc(f.instances, func(i cloud.Instance) bool {
+		return slices.ContainsFunc(instances, func(gone cloud.Instance) bool { return gone.ID == i.ID })
+	})
+	return nil
+}
+
+// Prepare notes that it was called.
+func (f *Fake) Prepare(ctx context.Context, p cloud.Preparation) (cloud.Prepared, error) {
+	if f.OnPrepare != nil {
+		if err := f.OnPrepare(ctx, p); err != nil {
+			return cloud.Prepared{}, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.prepared == nil {
+		f.prepared = map[string]cloud.Preparation{}
+	}
+	f.prepared[p.Launch] = p
+	return cloud.Prepared{Hosts: f.Hosts}, nil
+}
+
+// Release undoes Prepare, unless there are instances.
+func (f *Fake) Release(_ context.Context, launch string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.ContainsFunc(f.instances, func(i cloud.Instance) bool { return i.Launch == launch }) {
+		return fmt.Errorf("launch %s still has instances", launch)
+	}
+	delete(f.prepared, launch)
+	return nil
+}
+
+// Prepared returns what Prepare was last called with for a launch that has not
+// been released.
+func (f *Fake) Prepared(launch string) (p cloud.Preparation, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, ok = f.prepared[launch]
+	return p, ok
+}
+
+// Request returns what an instance was started for.
+func (f *Fake) Request(instance cloud.Instance) cloud.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[instance.ID]
+}
+
+// Fail makes an instance fail, as a cloud does when something breaks.
+func (f *Fake) Fail(id, reason string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for n := range f.instances {
+		if f.instances[n].ID == id {
+			f.instances[n].State, f.instances[n].Reason = cloud.Failed, reason
+		}
+	}
+}
+
+// Networks returns two names; every other does as well.
+func (f *Fake) Networks(context.Context) ([]cloud.Network, error) {
+	return []cloud.Network{{Name: "public", Description: "fake"}, {Name: "private", Description: "fake"}}, nil
+}
+
+// Images returns one name; every other does as well.
+func (f *Fake) Images(context.Context) ([]cloud.Image, error) {
+	return []cloud.Image{{Name: "fake", Description: "nothing at all"}}, nil
+}
+
+// Console returns a line with the instance's name.
+func (f *Fake) Console(_ context.Context, i cloud.Instance) ([]byte, error) {
+	return []byte("console of " + i.Name + "\n"), nil
+}
+
+// FailNth is an OnLaunch that fails the n-th request with err.
+func FailNth(n int, err error) func(context.Context, int, cloud.Request) error {
+	return func(_ context.Context, i int, _ cloud.Request) error {
+		if i == n {
+			return err
+		}
+		return nil
+	}
+}

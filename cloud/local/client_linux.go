@@ -1,0 +1,230 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nimbus/cloud"
+)
+
+// errNoKeeper says that a launch has no keeper, and hence nothing else.
+var errNoKeeper = errors.New("no such launch on this machine")
+
+// Times of patience with other processes.
+const (
+	startPatience  = 20 * time.Second // for a keeper to begin, or an older one to go
+	cancelPatience = 20 * time.Second // for the answer to a question that was given up
+	poll           = 10 * time.Millisecond
+)
+
+// demand asks the keeper of a launch and starts one where there is none.
+func (d *Driver) demand(ctx context.Context, launch string, q question) (answer, error) {
+	if !launchID.MatchString(launch) {
+		return answer{}, fmt.Errorf("launch id %q: want letters, digits, '.', '_' or '-', at most 64", launch)
+	}
+	patience, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		a, err := d.ask(ctx, launch, q)
+		if !errors.Is(err, errNoKeeper) {
+			return a, err
+		}
+		busy, err := d.spawn(patience, launch)
+		if err != nil {
+			return answer{}, fmt.Errorf("start the keeper: %w", err)
+		}
+		if !busy {
+			continue
+		}
+		// Another process starts this keeper, or one is just about to end.
+		select {
+		case <-patience.Done():
+			return answer{}, fmt.Errorf("start the keeper: another one holds %s: %w", d.o.Dir, patience.Err())
+		case <-time.After(poll):
+		}
+	}
+}
+
+// spawn starts a keeper and waits until it takes questions; busy says that
+// there is one already.
+func (d *Driver) spawn(ctx context.Context, launch string) (busy bool, err error) {
+	begin, err := json.Marshal(beginning{Launch: launch, Dir: d.o.Dir, Subnets: d.o.Subnets})
+	if err != nil {
+		return false, err
+	}
+	// The keeper's errors until it is ready; then it turns to its own log.
+	r, w, err := os.Pipe()
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	stdin, err := filled(begin)
+	if err != nil {
+		w.Close()
+		return false, err
+	}
+	cmd := &exec.Cmd{
+		Path:        d.o.Executable,
+		Args:        []string{keeperName, launch},
+		Env:         keeperEnv(),
+		Dir:         "/",
+		Stdin:       stdin,
+		Stderr:      w,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	err = cmd.Start()
+	stdin.Close()
+	w.Close()
+	if err != nil {
+		return false, err
+	}
+	go cmd.Wait() // it outlives this process, or becomes no zombie of it
+	if deadline, ok := ctx.Deadline(); ok {
+		r.SetReadDeadline(deadline)
+	}
+	var said bytes.Buffer
+	if _, err := said.ReadFrom(r); err != nil {
+		return false, fmt.Errorf("wait for it: %w", err)
+	}
+	switch text := strings.TrimSpace(said.String()); text {
+	case saysReady:
+		return false, nil
+	case saysBusy:
+		return true, nil
+	case "":
+		return false, fmt.Errorf("it ended without a word (does %s call local.Main?)", d.o.Executable)
+	default:
+		return false, errors.New(text)
+	}
+}
+
+// keeperEnv is what a keeper gets of this process's environment: nothing, as
+// there may be passwords in it, but what tells the Go runtime how to behave.
+func keeperEnv() []string {
+	env := []string{"PATH=" + standardPath}
+	for _, name := range []string{"GOTRACEBACK", "GODEBUG", "GORACE", "GOCOVERDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// filled returns a file to read data from: nothing of it is on a disk.
+func filled(data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("nimbus", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "memfd")
+	if _, err := f.WriteAt(data, 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ask puts a question to the keeper of a launch. A canceled context is told to
+// the keeper, whose answer still counts: it says what was done by then.
+func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, error) {
+	if !launchID.MatchString(launch) {
+		return answer{}, errNoKeeper
+	}
+	conn, err := dial(filepath.Join(d.o.Dir, launch))
+	if err != nil {
+		return answer{}, err
+	}
+	defer conn.Close()
+	keeper, err := peer(conn)
+	if err != nil {
+		return answer{}, err
+	}
+	defer unix.Close(keeper)
+
+	enc := json.NewEncoder(conn)
+	if err := enc.Encode(q); err != nil {
+		return answer{}, errNoKeeper // it ended between dial and here
+	}
+	stop := context.AfterFunc(ctx, func() {
+		conn.SetReadDeadline(time.Now().Add(cancelPatience))
+		enc.Encode("cancel")
+	})
+	defer stop()
+	var a answer
+	if err := json.NewDecoder(conn).Decode(&a); err != nil {
+		if ctx.Err() != nil {
+			return answer{}, ctx.Err()
+		}
+		return answer{}, fmt.Errorf("the keeper of launch %s ended: %v", launch, err)
+	}
+	switch {
+	case a.Ending:
+		return answer{}, errNoKeeper
+	case a.Ended:
+		await(ctx, keeper)
+	}
+	switch {
+	case a.Full:
+		return a, fmt.Errorf("%s: %w", a.Error, cloud.ErrNoCapacity)
+	case a.Error != "" && ctx.Err() != nil:
+		return a, fmt.Errorf("%s: %w", a.Error, ctx.Err())
+	case a.Error != "":
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+// dial connects to the keeper whose directory this is.
+func dial(dir string) (*net.UnixConn, error) {
+	var conn *net.UnixConn
+	err := atSocket(dir, func(addr *net.UnixAddr) (err error) {
+		conn, err = net.DialUnix("unix", nil, addr)
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, errNoKeeper
+	}
+	return conn, err
+}
+
+// peer returns a handle of the process at the other end.
+func peer(conn *net.UnixConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if e := raw.Control(func(s uintptr) {
+		var cred *unix.Ucred
+		if cred, err = unix.GetsockoptUcred(int(s), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			fd, err = unix.PidfdOpen(int(cred.Pid), 0)
+		}
+	}); e != nil {
+		return 0, e
+	}
+	if err == unix.ESRCH {
+		return 0, errNoKeeper
+	}
+	return fd, err
+}
+
+// await waits for a process that said that it is about to exit.
+func await(ctx context.Context, pidfd int) {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for ctx.Err() == nil {
+		if n, err := unix.Poll(fds, 100); n > 0 || err != nil && err != unix.EINTR {
+			return
+		}
+	}
+}

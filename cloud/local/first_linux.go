@@ -1,0 +1,136 @@
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstMain is a sandbox's first process once it is built: it serves user data,
+// starts sshd and the boot command, and reaps what nobody else waits for.
+func firstMain() error {
+	conn, err := answerKeeper()
+	if err != nil {
+		return err
+	}
+	var s service
+	if err := json.NewDecoder(conn).Decode(&s); err != nil {
+		return fmt.Errorf("sandbox: the keeper is gone: %w", err)
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPWR)
+	ignore(syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	f := &first{children: map[int]string{}}
+	if err := f.begin(s); err != nil {
+		json.NewEncoder(conn).Encode(verdict{Error: err.Error()})
+		return err
+	}
+	if err := json.NewEncoder(conn).Encode(verdict{}); err != nil {
+		return err
+	}
+	go f.reap()
+	debug.FreeOSMemory() // it has nothing more to do than to be there
+
+	gone := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, conn) // until the keeper is gone
+		close(gone)
+	}()
+	select {
+	case <-stop: // as root in the sandbox switches it off
+	case <-gone:
+	}
+	return nil
+}
+
+// first is the first process of a sandbox.
+type first struct {
+	mu       sync.Mutex
+	children map[int]string // pid → what it is
+}
+
+// begin starts what an instance has running.
+func (f *first) begin(s service) error {
+	if err := serveMetadata(s); err != nil {
+		return err
+	}
+	if sshd := findSSHD(s.SSHD); sshd != "" {
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			return err
+		}
+		if err := f.start("sshd", sshd, "-D", "-e", "-f", sshdConfigFile); err != nil {
+			return err
+		}
+	}
+	if len(s.Boot) > 0 {
+		if err := f.start("boot command", s.Boot...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts a child in a session of its own that prints to the console.
+func (f *first) start(what string, argv ...string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fmt.Errorf("start %s: %w", what, err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	f.mu.Lock() // reap shall not see it before it is known
+	defer f.mu.Unlock()
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{
+		Dir: "/",
+		Env: []string{"PATH=" + standardPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
+			"LANG=C.UTF-8"},
+		Files: []*os.File{null, os.Stdout, os.Stderr},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", what, err)
+	}
+	f.children[p.Pid] = what
+	p.Release()
+	return nil
+}
+
+// reap waits for every child, its own and those that lost their parent.
+func (f *first) reap() {
+	child := make(chan os.Signal, 1)
+	signal.Notify(child, syscall.SIGCHLD)
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.ECHILD):
+			<-child
+		case err == nil:
+			f.mu.Lock()
+			if what, ok := f.children[pid]; ok {
+				delete(f.children, pid)
+				fmt.Printf("nimbus: %s ended: %s\n", what, describe(status))
+			}
+			f.mu.Unlock()
+		}
+	}
+}
+
+func describe(s unix.WaitStatus) string {
+	if s.Signaled() {
+		return s.Signal().String()
+	}
+	return fmt.Sprintf("exit code %d", s.ExitStatus())
+}

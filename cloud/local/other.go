@@ -1,0 +1,29 @@
+//go:build !linux
+
+package local
+
+import (
+	"errors"
+
+	"nimbus/cloud"
+)
+
+// Driver starts instances on this machine; it exists on Linux only.
+type Driver struct {
+	cloud.Driver
+	cloud.Preparer
+	cloud.Networker
+	cloud.Imager
+	cloud.Consoler
+}
+
+// New returns an error: only Linux has what sandboxes are made of.
+func New(Options) (*Driver, error) {
+	return nil, errors.New("local driver: needs Linux: choose another cloud, or run Nimbus on a Linux machine")
+}
+
+// ResolvesToHost says whether an image name means the host's own file system.
+func (d *Driver) ResolvesToHost(string) bool { return false }
+
+// Main does nothing here: ok is false.
+func Main([]string) (code int, ok bool) { return 0, false }

@@ -1,0 +1,226 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"nimbus/cloud"
+)
+
+// serve answers one question on each connection.
+func (k *keeper) serve(l *net.UnixListener) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			k.log.Error("accept", "error", err)
+			time.Sleep(time.Second) // too many open files, say
+			continue
+		}
+		go k.talk(conn)
+	}
+}
+
+func (k *keeper) talk(conn net.Conn) {
+	defer conn.Close()
+	dec := json.NewDecoder(conn)
+	var q question
+	if err := dec.Decode(&q); err != nil {
+		return // somebody looked whether we are here
+	}
+	makes := q.Op == opPrepare || q.Op == opLaunch
+	if !k.admit(makes) {
+		json.NewEncoder(conn).Encode(answer{Ending: true})
+		return
+	}
+	defer k.talks.Done()
+	ctx, cancel := context.WithCancel(k.life)
+	defer cancel()
+	go func() {
+		var word string
+		if dec.Decode(&word) == nil {
+			cancel()
+		}
+	}()
+	a, err := k.answer(ctx, q)
+	if makes {
+		k.work.Done()
+	}
+	if a.Ended || makes && !k.isPrepared() {
+		a.Ended = k.endIfEmpty()
+	}
+	if err != nil {
+		k.log.Error(string(q.Op), "error", err)
+		a.Error, a.Full = err.Error(), errors.Is(err, cloud.ErrNoCapacity)
+	}
+	json.NewEncoder(conn).Encode(a)
+}
+
+// admit counts a question in, unless the keeper is ending.
+func (k *keeper) admit(makes bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ending {
+		return false
+	}
+	k.talks.Add(1)
+	if makes {
+		k.work.Add(1)
+		k.making++
+		k.asked = true
+	}
+	return true
+}
+
+func (k *keeper) answer(ctx context.Context, q question) (answer, error) {
+	switch q.Op {
+	case opPrepare:
+		return k.prepare(q)
+	case opLaunch:
+		return k.launchAll(ctx, q)
+	case opList:
+		return k.list(), nil
+	case opTerminate:
+		found := k.find(q.IDs)
+		k.remove(found)
+		return answer{Ended: len(found) > 0}, nil // if that was all: see talk
+	case opRelease:
+		return k.release()
+	case opPid:
+		return k.pid(q.IDs)
+	}
+	return answer{}, fmt.Errorf("unknown question %q: another version of Nimbus keeps this launch", q.Op)
+}
+
+// prepare makes networks and sets the deadline.
+func (k *keeper) prepare(q question) (answer, error) {
+	names := make([]string, 0, len(q.Networks))
+	for name := range q.Networks {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	err := k.ensureNetworks(names)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.making--
+	if err != nil {
+		return answer{}, err
+	}
+	k.prepared = true
+	if !q.Expires.IsZero() {
+		k.expires = q.Expires
+	}
+	k.look()
+	return answer{Hosts: k.hosts()}, nil
+}
+
+// hosts are this machine's addresses in the launch's networks. Caller holds mu.
+func (k *keeper) hosts() []netip.Addr {
+	var all []netip.Addr
+	for _, n := range k.networks {
+		all = append(all, n.host())
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
+func (k *keeper) isPrepared() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.prepared
+}
+
+func (k *keeper) list() answer {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var a answer
+	for _, i := range k.instances {
+		a.Instances = append(a.Instances, i.Instance)
+	}
+	return a
+}
+
+func (k *keeper) release() (answer, error) {
+	k.mu.Lock()
+	live := k.making
+	for _, i := range k.instances {
+		if i.State != cloud.Ended && i.State != cloud.Failed {
+			live++
+		}
+	}
+	k.mu.Unlock()
+	if live > 0 {
+		return answer{}, fmt.Errorf("launch %s still has %d instances: terminate them first", k.launch, live)
+	}
+	k.end()
+	return answer{Ended: true}, nil
+}
+
+func (k *keeper) pid(ids []string) (answer, error) {
+	for _, i := range k.find(ids) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if i.State == cloud.Running {
+			return answer{Pid: i.cmd.Process.Pid}, nil
+		}
+	}
+	return answer{}, errors.New("it is not running")
+}
+
+// find returns those of the instances that exist.
+func (k *keeper) find(ids []string) []*instance {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var found []*instance
+	for _, i := range k.instances {
+		if slices.Contains(ids, i.ID) {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// endIfEmpty ends the launch when it has no instance any more, and says
+// whether it has ended.
+func (k *keeper) endIfEmpty() bool {
+	k.mu.Lock()
+	empty := len(k.instances) == 0 && k.making == 0
+	k.mu.Unlock()
+	if empty {
+		k.end()
+	}
+	return empty
+}
+
+// end removes all that the launch has. It returns when nothing is left but
+// this process.
+func (k *keeper) end() {
+	k.mu.Lock()
+	already := k.ending
+	k.ending = true
+	k.mu.Unlock()
+	if already {
+		<-k.ended
+		return
+	}
+	k.kill()
+	k.work.Wait()
+	for _, i := range k.instances { // nobody changes them any more
+		<-i.done
+	}
+	if err := removeGroup(k.group); err != nil {
+		k.log.Error("end", "error", err)
+	}
+	if err := removeLaunch(k.dir); err != nil {
+		k.log.Error("end", "error", err)
+	}
+	close(k.ended)
+}

@@ -1,0 +1,170 @@
+// Nimbus launches one-click, self-configuring clusters. This one binary is the
+// client, the broker and the agent: the name it is called by, or its first
+// argument, says which.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/agent"
+	"nimbus/broker"
+	"nimbus/client"
+	"nimbus/cloud/local"
+)
+
+// applets are names that stand for a subcommand; install.sh and the Makefile
+// make links of these names.
+var applets = map[string]string{"ctx-broker": "broker", "ctx-agent": "agent", "launch.sh": "agent"}
+
+// classic are the names that switch on the flags of the classic client.
+var classic = []string{"cloud-client", "cloud-client.sh"}
+
+func main() {
+	// A cluster's keeper and a sandbox's first process are this binary, too.
+	if code, ok := local.Main(os.Args); ok {
+		os.Exit(code)
+	}
+	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	ctx, again, done := client.Interrupts(terminated)
+	code := run(ctx, again, os.Args, os.Stdin, os.Stdout, os.Stderr)
+	done()
+	os.Exit(code)
+}
+
+// run is the program; it returns the exit code.
+func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	name := filepath.Base(args[0])
+	command, rest := args[0], args[1:]
+	isClassic := slices.Contains(classic, name)
+	if !isClassic && len(rest) > 0 && slices.Contains(classic, rest[0]) {
+		isClassic, command, rest = true, command+" "+rest[0], rest[1:]
+	}
+	if subcommand, ok := applets[name]; ok {
+		rest = append([]string{subcommand}, rest...)
+	}
+	env, err := client.System(command, isClassic, stdin, stdout, stderr)
+	if err != nil {
+		return failed(stderr, err)
+	}
+	env.Again = again
+
+	calls := [][]string{rest}
+	if isClassic {
+		var notes []string
+		if calls, notes, err = client.Rewrite(rest); err != nil {
+			return failed(stderr, err)
+		}
+		for _, note := range notes {
+			fmt.Fprintln(stderr, "nimbus: note:", note)
+		}
+	}
+	for _, call := range calls {
+		if err := application(env).RunContext(ctx, append([]string{"nimbus"}, call...)); err != nil {
+			return failed(stderr, err)
+		}
+	}
+	return 0
+}
+
+// application is the tree of all commands. (A new one for each call: the
+// library keeps what it parsed.)
+func application(env *client.Env) *cli.App {
+	return &cli.App{
+		Name:                  "nimbus",
+		Commands:              append(client.Commands(env), broker.Command(), agent.Command(), versionCommand()),
+		CustomAppHelpTemplate: help,
+		HideVersion:           true,
+		HideHelpCommand:       true,
+		Reader:                env.Stdin,
+		Writer:                env.Stdout,
+		ErrWriter:             env.Stderr,
+		// The library would end the process by itself, and split values at
+		// commas.
+		ExitErrHandler:            func(*cli.Context, error) {},
+		DisableSliceFlagSeparator: true,
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err) },
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usage(fmt.Errorf("there is no command %q", c.Args().First()))
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:               "version",
+		Usage:              "print the version",
+		CustomHelpTemplate: "nimbus version: print the version of this program\n",
+		HideHelpCommand:    true,
+		Action: func(c *cli.Context) error {
+			info, ok := debug.ReadBuildInfo()
+			if !ok {
+				return errors.New("this program was built without a version")
+			}
+			revision := ""
+			for _, s := range info.Settings {
+				if s.Key == "vcs.revision" {
+					revision = " " + s.Value
+				}
+			}
+			fmt.Fprintf(c.App.Writer, "nimbus %s%s (%s)\n", info.Main.Version, revision, info.GoVersion)
+			return nil
+		},
+	}
+}
+
+func usage(err error) error {
+	return &client.Failure{Code: 1, Text: err.Error(), Advice: "nimbus --help lists the commands"}
+}
+
+// failed prints an error, then what to do, and returns the exit code: the
+// error's own, or 2 for what has none.
+func failed(stderr io.Writer, err error) int {
+	fmt.Fprintln(stderr, "nimbus: error:", err)
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) && hint.Hint() != "" {
+		fmt.Fprintln(stderr, "nimbus: hint:", hint.Hint())
+	}
+	var code interface{ ExitCode() int }
+	if errors.As(err, &code) {
+		return code.ExitCode()
+	}
+	return 2
+}
+
+const help = `nimbus: clusters that configure themselves
+
+  nimbus run --cluster FILE --hours 1   launch a cluster and wait until it is configured
+  nimbus status                         what was launched, what runs
+  nimbus nodes --handle HANDLE          addresses, roles and host keys of a cluster's nodes
+  nimbus terminate --handle HANDLE      end it
+
+  nimbus validate FILE                  check a cluster definition
+  nimbus networks | list                network and image names of a cloud
+  nimbus print-ctx-status               the context state of each address, for scripts
+
+  nimbus broker                         serve contexts to others
+  nimbus agent                          configure this machine as a node (run at boot)
+  nimbus version
+
+"nimbus COMMAND --help" says more. Called as cloud-client or cloud-client.sh, the
+flags are those of the classic client: cloud-client --run --cluster FILE --hours 1
+
+Try it:
+
+  nimbus run --cluster samples/hello-cluster.xml --hours 1
+`

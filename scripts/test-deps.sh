@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs what the tests need where that is possible (root on Debian), and
+# says what is missing and what that leaves out where it is not.
+set -eu
+
+missing=''
+packages=''
+need() { # command, package, what for
+	if ! command -v "$1" >/dev/null 2>&1 && [ ! -x "/usr/sbin/$1" ]; then
+		missing="$missing
+  $1 (Debian: $2): $3"
+		packages="$packages $2"
+	fi
+}
+
+need go golang "everything"
+need git git "planting bugs into the core"
+need gcc gcc "the race detector"
+need sshd openssh-server "logging in to sandboxes"
+need ssh openssh-client "logging in to sandboxes, known_hosts"
+need shellcheck shellcheck "checking the shell scripts"
+[ "$(uname)" != Linux ] || need nsenter util-linux "looking into sandboxes"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+	echo "installing:$packages" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of words
+	apt-get install -y -q $packages >/dev/null 2>&1 || {
+		apt-get update -q >/dev/null
+		apt-get install -y -q $packages >/dev/null
+	}
+	exit 0
+fi
+echo "the tests lack (and fail, or leave out):$missing" >&2
