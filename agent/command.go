@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+const help = `Configures this machine as a node of a cluster: finds its bootstrap document,
+joins the context, waits for the answer, runs the role scripts and reports.
+Meant to be started at every boot; on a machine that is no part of a cluster
+it says so in one line, changes nothing and ends with 0.
+
+   nimbus agent                          at boot
+   nimbus agent --dry-run                what did it find, which scripts are there?
+   nimbus agent --dry-run --manifest /var/lib/nimbus/CONTEXT/manifest.json
+                                         the steps of a node, without doing them
+
+The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
+their README.md says how to write one.
+
+Exit codes: 0 done, or nothing to do; 1 bad arguments; 2 bad configuration;
+3 this machine does not let the agent work; 4 it failed; 42 internal mistake.`
+
+// Command is "nimbus agent", also reached as ctx-agent and launch.sh.
+func Command() *cli.Command {
+	return &cli.Command{
+		Name:        "agent",
+		Usage:       "configure this machine as a node of a cluster",
+		UsageText:   "nimbus agent [--bootstrap FILE] [--config FILE] [--dry-run [--manifest FILE]]",
+		Description: help,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "bootstrap", Aliases: []string{"b", "bootstrap-path"}, Usage: "read the bootstrap document from `FILE` and look nowhere else"},
+			&cli.StringFlag{Name: "config", Aliases: []string{"c", "configpath"}, Usage: "configuration `FILE`", Value: ConfigFile},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done"},
+			&cli.StringFlag{Name: "manifest", Usage: "with --dry-run: print the steps of the saved manifest in `FILE`"},
+			&cli.BoolFlag{Name: "poweroff", Aliases: []string{"p"}, Usage: "after a failure, run the problem script and let it power the machine off"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "log warnings and errors only"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v", "t", "trace"}, Usage: "log more"},
+			// Of the original, without a meaning today.
+			&cli.BoolFlag{Name: "tryall", Aliases: []string{"z"}, Hidden: true},
+			&cli.BoolFlag{Name: "regular", Aliases: []string{"r"}, Hidden: true},
+			&cli.BoolFlag{Name: "amazon", Aliases: []string{"a"}, Hidden: true},
+			&cli.StringFlag{Name: "polltime", Aliases: []string{"s"}, Hidden: true},
+		},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return exitf(CodeUsage, "agent: %v; see nimbus agent --help", err)
+		},
+		Action: action,
+	}
+}
+
+func action(c *cli.Context) error {
+	if c.Args().Present() {
+		return exitf(CodeUsage, "agent: unexpected argument %q; see nimbus agent --help", c.Args().First())
+	}
+	if c.IsSet("manifest") && !c.Bool("dry-run") {
+		return exitf(CodeUsage, "agent: --manifest only goes with --dry-run")
+	}
+	path := c.String("config")
+	cfg, warning, err := Load(path)
+	if errors.Is(err, fs.ErrNotExist) && !c.IsSet("config") {
+		cfg, err = Default(), nil
+	}
+	if err != nil {
+		return exitf(CodeConfig, "agent configuration: %w", err)
+	}
+	if warning != "" {
+		fmt.Fprintln(c.App.ErrWriter, warning)
+	}
+	cfg.Bootstrap = c.String("bootstrap")
+	if c.Bool("poweroff") {
+		cfg.PowerOff = true
+		if cfg.ProblemScript == "" {
+			cfg.ProblemScript = filepath.Join(cfg.ScriptsDir, "problem.sh")
+		}
+	}
+	if c.Bool("quiet") {
+		cfg.LogLevel = "warn"
+	}
+	if c.Bool("verbose") {
+		cfg.LogLevel = "debug"
+		if old := ignored(c); old != "" {
+			fmt.Fprintln(c.App.ErrWriter, "ignored, without a meaning today: "+old)
+		}
+	}
+	if c.Bool("dry-run") {
+		return DryRun(c.Context, cfg, c.String("manifest"), c.App.Writer)
+	}
+	// The agent waits most of its life, on machines that are there for
+	// something else: memory is worth more than its time.
+	debug.SetGCPercent(25)
+	return Run(c.Context, cfg, c.App.ErrWriter)
+}
+
+// ignored names the options of the original that were given.
+func ignored(c *cli.Context) string {
+	var given []string
+	for _, name := range []string{"tryall", "regular", "amazon", "polltime"} {
+		if c.IsSet(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	return strings.Join(given, " ")
+}

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Takes back what a context left on this machine.
+#
+#   clean.sh --image   before the machine is saved as an image: everything
+#   clean.sh           does nothing, unless the agent calls it because the
+#                      machine is in another context now (NIMBUS_OLD_CONTEXT)
+set -eu
+
+hosts=${NIMBUS_HOSTS_FILE:-/etc/hosts}
+known=${NIMBUS_KNOWN_HOSTS:-/etc/ssh/ssh_known_hosts}
+equiv=${NIMBUS_HOSTS_EQUIV:-/etc/hosts.equiv}
+testdir=${NIMBUS_TESTDIR:-/opt/nimbus/ctx-test}
+state=${NIMBUS_STATE_DIR:-/var/lib/nimbus}
+log=${NIMBUS_LOG_FILE:-/opt/nimbus/ctxlog.txt}
+
+if [ "${1:-}" != --image ] && [ -z "${NIMBUS_OLD_CONTEXT:-}" ]; then
+    echo "the context did not change, nothing to clean; before saving an image: $0 --image"
+    exit 0
+fi
+
+# Removes our block from a file; a file without one is not touched, and a
+# begin without its end takes no foreign line with it.
+strip() {
+    grep -qs '^# nimbus begin$' "$1" || return 0
+    new=$(mktemp "$1.XXXXXX")
+    cp -p "$1" "$new"
+    awk '
+        $0 == "# nimbus begin" { printf "%s", held; held = ""; ours = 1 }
+        ours { held = held $0 "\n"; if ($0 == "# nimbus end") { held = ""; ours = 0 }; next }
+        { print }
+        END { printf "%s", held }
+    ' "$1" >"$new"
+    mv -f "$new" "$1" 2>/dev/null || { cat "$new" >"$1"; rm -f "$new"; }
+}
+
+strip "$hosts"
+strip "$known"
+if [ -e "$equiv.before-nimbus" ]; then
+    mv -f "$equiv.before-nimbus" "$equiv"
+fi
+rm -rf "$testdir"
+
+# The agent's memory of contexts holds secrets and must not get into an image.
+if [ "${1:-}" = --image ]; then
+    rm -rf "$state"
+    rm -f "$log" "$log.1"
+fi
+echo "cleaned"
