@@ -60,7 +60,8 @@ func (c *NodeClient) Manifest(ctx context.Context, stage int) (*cluster.Manifest
 		return nil, reply.For, nil
 	}
 	if err := reply.Manifest.Check(); err != nil {
-		return nil, nil, fmt.Errorf("broker: %w", err)
+		// Asking again would bring the same: this is no accident of the network.
+		return nil, nil, Errorf(BadRequest, "the broker's answer cannot be acted on: %v", err)
 	}
 	return &reply.Manifest, nil, nil
 }

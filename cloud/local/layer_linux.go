@@ -22,6 +22,7 @@ var hidden = []freshDir{
 	{"/opt/nimbus", 0o755},
 	{"/etc/nimbus", 0},
 	{"/var/lib/nimbus", 0},
+	{"/var/lib/nimbus-broker", 0},
 	{"/var/nimbus-metadata-server-url", 0},
 	{"/etc/machine-id", 0},
 	{"/var/lib/dbus/machine-id", 0},

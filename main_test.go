@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"nimbus/cloud/local"
+)
+
+// The test binary is every program that the scripts call, a keeper and a
+// sandbox's first process included.
+func TestMain(m *testing.M) {
+	if code, ok := local.Main(os.Args); ok {
+		os.Exit(code)
+	}
+	commands := map[string]func(){}
+	for _, name := range []string{"nimbus", "cloud-client", "cloud-client.sh", "ctx-broker", "ctx-agent", "launch.sh"} {
+		commands[name] = main
+	}
+	testscript.Main(m, commands)
+}
+
+// TestScripts runs the sessions in testdata/scripts, as a person would type
+// them, each with a home of its own.
+func TestScripts(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("nimbus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/scripts",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			home := e.WorkDir + "/home"
+			e.Setenv("HOME", home)
+			e.Setenv("NIMBUS", program)
+			e.Setenv("SAMPLES", here+"/samples")
+			e.Setenv("STATE", home+"/.local/state/nimbus")
+			// No script leaves anything running, also when it fails.
+			e.Defer(func() { terminateAll(t, home) })
+			return os.MkdirAll(home, 0o700)
+		},
+	})
+}
