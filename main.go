@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -35,9 +33,7 @@ func main() {
 	if code, ok := local.Main(os.Args); ok {
 		os.Exit(code)
 	}
-	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	ctx, again, done := client.Interrupts(terminated)
+	ctx, again, done := client.Interrupts(context.Background())
 	code := run(ctx, again, os.Args, os.Stdin, os.Stdout, os.Stderr)
 	done()
 	os.Exit(code)
@@ -156,6 +152,7 @@ const help = `nimbus: clusters that configure themselves
   nimbus validate FILE                  check a cluster definition
   nimbus networks | list                network and image names of a cloud
   nimbus print-ctx-status               the context state of each address, for scripts
+  nimbus login URL                      store the account's key of a broker elsewhere
 
   nimbus broker                         serve contexts to others
   nimbus agent                          configure this machine as a node (run at boot)

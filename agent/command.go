@@ -4,44 +4,61 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
 
-const help = `Configures this machine as a node of a cluster: finds its bootstrap document,
-joins the context, waits for the answer, runs the role scripts and reports.
-Meant to be started at every boot; on a machine that is no part of a cluster
-it says so in one line, changes nothing and ends with 0.
+const help = `nimbus agent: configure this machine as a node of a cluster
 
-   nimbus agent                          at boot
-   nimbus agent --dry-run                what did it find, which scripts are there?
-   nimbus agent --dry-run --manifest /var/lib/nimbus/CONTEXT/manifest.json
-                                         the steps of a node, without doing them
+  nimbus agent [--bootstrap FILE] [--config FILE] [--dry-run [--manifest FILE]]
+
+Finds the bootstrap document of this machine, joins the context, waits for the
+answer, runs the role scripts and reports. Meant to be started at every boot; on
+a machine that is no part of a cluster it says so in one line, changes nothing
+and ends with 0. Also called ctx-agent and launch.sh.
+
+  --bootstrap FILE   read the bootstrap document from FILE and look nowhere else
+  --config FILE      settings (TOML; /opt/nimbus/ctx/ctx.conf)
+  --dry-run          print what was found and which scripts are there; change nothing
+  --manifest FILE    with --dry-run: print the steps of a saved manifest
+  --poweroff         after a failure, run the problem script and let it power off
+  --quiet            log warnings and errors only
+  --verbose          log more
+
+The options of the original agent (-z -r -a -s -c -b -p -q -v -t) are taken, too.
+
+Examples:
+
+  nimbus agent --dry-run
+  nimbus agent --dry-run --manifest /var/lib/nimbus/CONTEXT/manifest.json
 
 The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
 their README.md says how to write one.
 
 Exit codes: 0 done, or nothing to do; 1 bad arguments; 2 bad configuration;
-3 this machine does not let the agent work; 4 it failed; 42 internal mistake.`
+3 this machine does not let the agent work; 4 it failed; 42 internal mistake.
+`
 
 // Command is "nimbus agent", also reached as ctx-agent and launch.sh.
 func Command() *cli.Command {
 	return &cli.Command{
-		Name:        "agent",
-		Usage:       "configure this machine as a node of a cluster",
-		UsageText:   "nimbus agent [--bootstrap FILE] [--config FILE] [--dry-run [--manifest FILE]]",
-		Description: help,
+		Name:               "agent",
+		Usage:              "configure this machine as a node of a cluster",
+		CustomHelpTemplate: help,
+		HideHelpCommand:    true,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "bootstrap", Aliases: []string{"b", "bootstrap-path"}, Usage: "read the bootstrap document from `FILE` and look nowhere else"},
-			&cli.StringFlag{Name: "config", Aliases: []string{"c", "configpath"}, Usage: "configuration `FILE`", Value: ConfigFile},
-			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done"},
-			&cli.StringFlag{Name: "manifest", Usage: "with --dry-run: print the steps of the saved manifest in `FILE`"},
-			&cli.BoolFlag{Name: "poweroff", Aliases: []string{"p"}, Usage: "after a failure, run the problem script and let it power the machine off"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "log warnings and errors only"},
-			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v", "t", "trace"}, Usage: "log more"},
+			&cli.StringFlag{Name: "bootstrap", Aliases: []string{"b", "bootstrap-path"}},
+			&cli.StringFlag{Name: "config", Aliases: []string{"c", "configpath"}, Value: ConfigFile},
+			&cli.BoolFlag{Name: "dry-run"},
+			&cli.StringFlag{Name: "manifest"},
+			&cli.BoolFlag{Name: "poweroff", Aliases: []string{"p"}},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v", "t", "trace"}},
 			// Of the original, without a meaning today.
 			&cli.BoolFlag{Name: "tryall", Aliases: []string{"z"}, Hidden: true},
 			&cli.BoolFlag{Name: "regular", Aliases: []string{"r"}, Hidden: true},
@@ -95,7 +112,9 @@ func action(c *cli.Context) error {
 	// The agent waits most of its life, on machines that are there for
 	// something else: memory is worth more than its time.
 	debug.SetGCPercent(25)
-	return Run(c.Context, cfg, c.App.ErrWriter)
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, cfg, c.App.ErrWriter)
 }
 
 // ignored names the options of the original that were given.

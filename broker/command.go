@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -69,7 +71,9 @@ func Command() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return Run(c.Context, config, version, newLog(c.App.ErrWriter, config))
+			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
+			defer stop()
+			return Run(ctx, config, version, newLog(c.App.ErrWriter, config))
 		},
 	}
 }

@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nimbus/broker/wire"
+)
+
+// inWorld runs a story in a bubble with a cluster that is up.
+func inWorld(t *testing.T, story func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.boot(allOK)
+		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--hours", "2"})
+		story(w)
+	})
+}
+
+func TestTerminate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.boot(allOK)
+		w.write(".ssh/known_hosts", "example.org "+hostKey(9)+"\n")
+		w.expect(0, []string{"run", "--cluster", w.path("hello.xml")}, "SSH trusts")
+		w.expect(0, []string{"terminate", "--handle", "cluster-001"}, "Terminating cluster-001.", "ended 3 instances", "Terminated 'cluster-001'")
+		w.nothingLeft()
+		if got := w.read(".ssh/known_hosts"); got != "example.org "+hostKey(9)+"\n" {
+			t.Errorf("known_hosts: %q", got)
+		}
+		w.expect(0, []string{"terminate", "--handle", "cluster-001"}, "cluster-001 was terminated already.")
+		w.expect(0, []string{"status", "--handle", "cluster-001"}, "cluster-001: terminated")
+		w.expect(2, []string{"nodes", "--handle", "cluster-001"}, "the context of cluster-001 is gone")
+		w.expect(1, []string{"terminate", "--handle", "cluster-002"}, `unknown handle "cluster-002": known in`, "cluster-001")
+		w.expect(1, []string{"terminate", "--handle", "../../etc"}, `unknown handle "../../etc"`)
+		w.expect(1, []string{"terminate"}, "give either --handle HANDLE or --all")
+	})
+}
+
+func TestTerminateWorksWhenHalfOfItIsGone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.runs = false // the broker ended
+		if err := w.cloud.Terminate(w.t.Context(), w.instances()[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(w.path(".ssh/known_hosts")); err != nil {
+			t.Fatal(err)
+		}
+		w.expect(0, []string{"terminate", "--handle", "cluster-001"}, "ended 2 instances")
+		if w.stderr.Len() > 0 {
+			t.Errorf("stderr: %s", w.stderr.String())
+		}
+	})
+}
+
+func TestTerminateThatFailsCanBeRepeated(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cloud.OnList = func(context.Context, string) error { return errors.New("the API is down") }
+		w.expect(2, []string{"terminate", "--handle", "cluster-001"}, "terminate cluster-001: the API is down", "the same command tries the rest again")
+		w.cloud.OnList = nil
+		w.expect(0, []string{"terminate", "--handle", "cluster-001"}, "Terminated")
+		w.nothingLeft()
+	})
+}
+
+func TestTerminateSeveral(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"run", "--name", "debian"})
+		w.expect(1, []string{"terminate", "--handle", "vm-009", "--handle", "vm-001"}, `unknown handle "vm-009"`, "Terminated 'vm-001'")
+		w.expect(0, []string{"terminate", "--all"}, "Terminated 'cluster-001'")
+		w.nothingLeft()
+		w.expect(0, []string{"terminate", "--all"}, "Nothing to terminate.")
+	})
+}
+
+func TestStatus(t *testing.T) {
+	inWorld(t, func(w *world) {
+		time.Sleep(30 * time.Minute) // of the bubble's clock
+		w.expect(0, []string{"status"}, "HANDLE       STATE  AGE     TIME LEFT   RUNNING  SOURCE\n", "cluster-001  ok     30 min  1 h 30 min  3        "+w.path("hello.xml"))
+		w.expect(0, []string{"status", "--handle", "cluster-001"},
+			"cluster-001: ok, launched 30 min ago, ends in 1 h 30 min\n  - front-0: running, 192.0.2.1 [ front-0.cluster-001 ]\n",
+			"  - back: 2 of 2 joined, 2 ok, 0 failed\n")
+		w.expect(0, []string{"status", "--json"})
+		var list []LaunchStatus
+		if err := json.Unmarshal(w.stdout.Bytes(), &list); err != nil || len(list) != 1 || list[0].Running != 3 {
+			t.Errorf("%v: %s", err, w.stdout.String())
+		}
+		if err := w.cloud.Terminate(w.t.Context(), w.instances()); err != nil {
+			t.Fatal(err)
+		}
+		w.expect(0, []string{"status"}, "cluster-001  gone")
+		time.Sleep(2 * time.Hour)
+		w.expect(0, []string{"status"}, "cluster-001  expired")
+		w.cloud.OnList = func(context.Context, string) error { return errors.New("the API is down") }
+		w.expect(0, []string{"status"}, "cluster-001  ok", `what runs in cloud "local" could not be asked: the API is down`)
+	})
+}
+
+func TestStatusOfNothing(t *testing.T) {
+	w := newWorld(t)
+	w.expect(0, []string{"status"}, "Nothing was launched yet")
+	w.expect(1, []string{"status", "--handle", "cluster-001"}, "unknown handle", "there is no launch in")
+}
+
+// A client that was killed while it waited left a cluster that came up.
+func TestStatusAsksTheBrokerForTheKilledClient(t *testing.T) {
+	inWorld(t, func(w *world) {
+		file := "state/history/cluster-001/launch.json"
+		w.write(file, strings.Replace(w.read(file), `"state": "ok"`, `"state": "waiting"`, 1))
+		w.expect(0, []string{"status"}, "cluster-001  ok ")
+	})
+}
+
+func TestNodes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"nodes", "--handle", "cluster-001"},
+			"back-1: ok\n  - publicnic: 192.0.2.3 [ back-1.cluster-001 ]\n      "+hostKey(3)+"\n")
+		w.expect(0, []string{"nodes", "--json", "--handle", "cluster-001"}, `"pubkey": "ssh-ed25519 `)
+		w.expect(0, []string{"run", "--cluster", w.path("plain.xml")})
+		w.expect(2, []string{"nodes", "--handle", "cluster-002"}, "cluster-002 has no context")
+	})
+}
+
+func TestPrintCtxStatus(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"print-ctx-status", "--handle", "cluster-001"})
+		if want := "192.0.2.1    [CTX_SUCCESS]\n192.0.2.2    [CTX_SUCCESS]\n192.0.2.3    [CTX_SUCCESS]\n"; w.stdout.String() != want {
+			t.Errorf("%s", w.stdout.String())
+		}
+		for i, state := range []wire.NodeState{wire.NodeError, wire.NodeJoined, wire.NodeExpected} {
+			w.broker.contexts["ctx1"].nodes[i].State = state
+		}
+		w.expect(6, []string{"print-ctx-status", "--handle", "cluster-001"}, "not every node is ok")
+		if want := "192.0.2.1    [CTX_ERROR]\n192.0.2.2    [CTX_CHECKED_IN_PENDING]\n192.0.2.3    [CTX_NOT_CHECKED_IN]\n"; w.stdout.String() != want {
+			t.Errorf("%s", w.stdout.String())
+		}
+	})
+}
+
+func TestListings(t *testing.T) {
+	w := newWorld(t)
+	w.expect(0, []string{"networks"}, "NETWORK  DESCRIPTION\npublic   fake\n")
+	w.expect(0, []string{"list"}, "IMAGE  DESCRIPTION\nfake   nothing at all\n")
+	w.expect(0, []string{"list", "--json"}, `"name": "fake"`)
+}
+
+func TestValidate(t *testing.T) {
+	w := newWorld(t)
+	w.write("bad.xml", strings.Replace(hello, `<role name="head"/>`, `<role name="haed"/>`, 1))
+	w.expect(0, []string{"validate", w.path("hello.xml")}, "hello.xml: ok: 2 workspaces, 3 instances, 3 of them in the context\n")
+	w.expect(1, []string{"validate", w.path("bad.xml")}, `bad.xml:10: error: workspace "back" requires the role "haed", which nobody provides; did you mean "head"?`, "bad.xml has 1 error")
+	w.expect(1, []string{"validate", "--json", w.path("bad.xml")}, `"ok": false`, `"line": 10`)
+	w.expect(1, []string{"validate"}, "give one cluster definition")
+	w.expect(1, []string{"validate", w.path("hello.xml"), "--json"}, "the option --json stands after the file")
+	w.expect(1, []string{"validate", w.home}, "nimbus: error:")
+}
+
+func TestHelp(t *testing.T) {
+	w := newWorld(t)
+	for name, text := range helpTexts {
+		w.expect(0, []string{name, "--help"}, text.help)
+		if !strings.Contains(text.help, "Example") {
+			t.Errorf("%s: no example", name)
+		}
+		for _, c := range Commands(&Env{}) {
+			for _, f := range c.Flags {
+				if c.Name == name && f.Names()[0] != "help" && !strings.Contains(text.help, "  --"+f.Names()[0]) {
+					t.Errorf("%s: the help does not explain --%s", name, f.Names()[0])
+				}
+			}
+		}
+	}
+	for name, text := range classicTexts {
+		w.expect(0, []string{classicHelp, name}, text)
+	}
+}
+
+// Two commands do not change one launch at once.
+func TestTerminateWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.boot(func(string) *wire.Report { return nil })
+		other := *w
+		ended := make(chan int, 1)
+		time.AfterFunc(time.Minute, func() { ended <- other.run("terminate", "--handle", "cluster-001") })
+		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--timeout", "3"})
+		if code := <-ended; code != 2 || !strings.Contains(other.stderr.String(), "cluster-001 is in use by process ") {
+			t.Errorf("exit code %d\n%s", code, other.stderr.String())
+		}
+	})
+}

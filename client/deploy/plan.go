@@ -1,0 +1,101 @@
+// Package deploy turns a cluster definition into requests for instances, and
+// gets a driver to fulfil them. Plan decides; everything else does what it
+// says, or undoes it.
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"nimbus/broker/cluster"
+	"nimbus/broker/wire"
+	"nimbus/cloud"
+)
+
+// Deployment is what a definition does not say about a launch.
+type Deployment struct {
+	Handle     string
+	Launch     string   // random id, the tag of all instances
+	PublicKeys []string // authorized_keys lines
+	Issued     time.Time
+	Expires    time.Time
+	Context    *wire.Created // nil: nobody takes part in one
+}
+
+// Item is one instance of a plan.
+type Item struct {
+	Node    cluster.Place
+	Request cloud.Request
+}
+
+// Plan makes one request for each instance, in the order of the definition. A
+// node's request carries its bootstrap document; an instance that takes no
+// part in the context gets no user data.
+func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
+	plan := make([]Item, 0, def.Instances())
+	for i := range def.Workspaces {
+		w := &def.Workspaces[i]
+		for index := range w.Quantity {
+			place := cluster.Place{Workspace: w.Name, Index: index}
+			userData, err := d.bootstrap(w, index)
+			if err != nil {
+				return nil, fmt.Errorf("plan %s: %v", place, err)
+			}
+			networks := make([]string, 0, len(w.NICs))
+			for _, n := range w.NICs {
+				networks = append(networks, n.Network)
+			}
+			plan = append(plan, Item{place, cloud.Request{
+				Launch:     d.Launch,
+				Token:      place.String(),
+				Name:       place.String() + "." + d.Handle,
+				Image:      w.Image,
+				Networks:   networks,
+				UserData:   userData,
+				PublicKeys: d.PublicKeys,
+				Expires:    d.Expires,
+			}})
+		}
+	}
+	return plan, nil
+}
+
+// bootstrap writes the document of one node, or nothing for an instance that
+// is none.
+func (d *Deployment) bootstrap(w *cluster.Workspace, index int) ([]byte, error) {
+	if w.Ctx == nil {
+		return nil, nil
+	}
+	if d.Context == nil {
+		return nil, errors.New("there is no context for it")
+	}
+	tokens := d.Context.Tokens[w.Name]
+	if index >= len(tokens) {
+		return nil, errors.New("the broker gave no token for it")
+	}
+	b := wire.Bootstrap{
+		Version:  wire.BootstrapVersion,
+		Brokers:  d.Context.Brokers,
+		BrokerID: d.Context.BrokerID,
+		CA:       d.Context.CA,
+		Context:  d.Context.ID,
+		Token:    tokens[index],
+		Issued:   d.Issued,
+	}
+	for _, n := range w.NICs {
+		b.NICs = append(b.NICs, wire.BootstrapNIC{Label: n.Interface, Network: n.Network})
+	}
+	return b.Encode()
+}
+
+// Networks counts the NICs that each network of a definition gets.
+func Networks(def *cluster.Definition) map[string]int {
+	count := map[string]int{}
+	for _, w := range def.Workspaces {
+		for _, n := range w.NICs {
+			count[n.Network] += w.Quantity
+		}
+	}
+	return count
+}

@@ -1,0 +1,274 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nimbus/broker/wire"
+	"nimbus/client/deploy"
+	"nimbus/client/history"
+	"nimbus/client/progress"
+	"nimbus/cloud"
+)
+
+// finish does what is left when all nodes are ok: reports, host keys, and how
+// to go on.
+func (r *run) finish() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r.record.State = history.OK
+	if r.record.Context != nil {
+		r.out.say("  - %s: contextualized\n", r.launch.Handle)
+		r.out.event(Event{Event: "contextualized", Handle: r.launch.Handle})
+		r.writeContextReports(ctx)
+	}
+	r.trust()
+	if err := r.save(); err != nil {
+		return err
+	}
+	r.out.say("%s", r.farewell())
+	r.result(nil)
+	return nil
+}
+
+// writeVMReports writes what the cloud said of the instances.
+func (r *run) writeVMReports() error {
+	dir, err := r.launch.WriteVMReports(r.record.Instances)
+	if err != nil {
+		return &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	r.out.say("  - wrote reports to '%s'\n", dir)
+	r.out.event(Event{Event: "reports", Handle: r.launch.Handle, Path: dir})
+	return nil
+}
+
+// writeContextReports writes what the broker knows of the nodes. What a
+// cluster is does not depend on its reports: if they fail, that is said.
+func (r *run) writeContextReports(ctx context.Context) {
+	nodes, err := r.broker.Nodes(ctx, r.record.Context.ID)
+	if err != nil {
+		r.out.warn("The broker did not list the nodes, so there are no reports of them: %v\n", err)
+		return
+	}
+	r.nodes = nodes
+	summary, err := r.launch.WriteContextReports(r.status, nodes, r.env.Now())
+	if err != nil {
+		r.out.warn("The reports were not written: %v\n", err)
+		return
+	}
+	r.out.say("  - wrote ctx summary to '%s'\n  - wrote reports to '%s'\n", summary, filepath.Dir(summary))
+	r.out.event(Event{Event: "reports", Handle: r.launch.Handle, Path: filepath.Dir(summary)})
+}
+
+// farewell says how to log in and how to end it all.
+func (r *run) farewell() string {
+	const most = 10
+	var b strings.Builder
+	logins := r.logins()
+	if len(logins) > 0 {
+		b.WriteString("\nTo log in:\n")
+	}
+	width := 0
+	for _, l := range logins[:min(most, len(logins))] {
+		width = max(width, len(l.Command))
+	}
+	for i, l := range logins {
+		if i == most {
+			fmt.Fprintf(&b, "  and %d more: %s\n", len(logins)-most, r.command("nodes", "--handle", r.launch.Handle))
+			break
+		}
+		fmt.Fprintf(&b, "  %-*s  # %s\n", width, l.Command, l.Node)
+	}
+	fmt.Fprintf(&b, "\n%s ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
+		r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
+	return b.String()
+}
+
+// contextFailed tells who failed, and why.
+func (r *run) contextFailed(status wire.Status) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r.problem("\nProblem with %s context\n", r.launch.Handle)
+	for _, f := range status.Failures {
+		r.problem("  - %s: %s\n", printable(f.Node), stepText(f.Report))
+		r.problem("%s", quoted("its log ends with", f.Log))
+		r.out.event(Event{Event: "node-failed", Handle: r.launch.Handle, Node: f.Node, Failure: &f})
+	}
+	if more := status.Failed - len(status.Failures); more > 0 {
+		r.problem("  - and %s\n", count(more, "other node"))
+	}
+	r.writeContextReports(ctx)
+	failure := &Failure{Code: exitCluster, Advice: fmt.Sprintf("the nodes' logs are in %s", filepath.Join(r.launch.Dir, "reports-ctx"))}
+	switch {
+	case status.State == wire.Cancelled:
+		failure.Text = fmt.Sprintf("%s: somebody ended the context while the nodes were at work", r.launch.Handle)
+	case status.State == wire.Expired:
+		failure.Text = fmt.Sprintf("%s: the context expired before all nodes were ready", r.launch.Handle)
+		failure.Advice = "give it more time with --expires"
+	case len(status.Failures) == 0:
+		failure.Text = fmt.Sprintf("%s: %s failed", r.launch.Handle, count(max(1, status.Failed), "node"))
+	default:
+		first := status.Failures[0]
+		failure.Text = fmt.Sprintf("%s: node %s: %s", r.launch.Handle, printable(first.Node), stepText(first.Report))
+	}
+	return failure
+}
+
+func stepText(report wire.Report) string {
+	if report.Step == "" {
+		return fmt.Sprintf("failed with exit code %d", report.Code)
+	}
+	return fmt.Sprintf("%s failed with exit code %d", printable(report.Step), report.Code)
+}
+
+// timedOut says which node lacks what.
+func (r *run) timedOut(parent context.Context) error {
+	r.out.show(nil)
+	ctx, cancel := context.WithTimeout(parent, 30*time.Second)
+	defer cancel()
+	failure := &Failure{Code: exitCluster, Text: fmt.Sprintf("%s was not ready after %s", r.launch.Handle, spanText(r.o.timeout)),
+		Advice: "give it more time with --timeout, or look into it with --keep"}
+	r.problem("\nProblem: %s was not ready after %s\n", r.launch.Handle, spanText(r.o.timeout))
+	if r.record.Context == nil || len(r.machines) == 0 {
+		for _, m := range r.machines {
+			if m.State != cloud.Running {
+				r.problem("  - %s: the instance is %s\n", m.Node, m.State)
+			}
+		}
+		return failure
+	}
+	r.writeContextReports(ctx)
+	lacking := lacking(r.nodes, r.status, r.machines)
+	const most = 10
+	for i, line := range lacking {
+		if i == most {
+			r.problem("  - and %s\n", count(len(lacking)-most, "other node"))
+			break
+		}
+		r.problem("  - %s\n", line)
+	}
+	if len(lacking) > 0 {
+		failure.Text += ": " + lacking[0]
+		if more := len(lacking) - 1; more > 0 {
+			failure.Text += fmt.Sprintf(" (and %s)", count(more, "other node"))
+		}
+	}
+	return failure
+}
+
+// lacking says of each node that is not ready what it misses.
+func lacking(nodes []wire.Node, status wire.Status, machines []deploy.Machine) []string {
+	waiting := map[string][]string{}
+	for _, w := range status.Workspaces {
+		waiting[w.Name] = w.Waiting
+	}
+	states := map[string]cloud.State{}
+	for _, m := range machines {
+		states[m.Node.String()] = m.State
+	}
+	var lines []string
+	for _, n := range nodes {
+		switch {
+		case n.State == wire.NodeOK:
+		case n.State == wire.NodeExpected:
+			lines = append(lines, fmt.Sprintf("%s has not joined the context (its instance is %s): see its console and the agent's log there", n.Node, states[n.Node]))
+		case len(waiting[n.Workspace]) > 0:
+			lines = append(lines, fmt.Sprintf("%s has joined and waits for %s", n.Node, printable(strings.Join(waiting[n.Workspace], "; "))))
+		default:
+			lines = append(lines, fmt.Sprintf("%s has its answer, but its scripts have not ended", n.Node))
+		}
+	}
+	return lines
+}
+
+// interrupted answers the first Ctrl-C at once.
+func (r *run) interrupted() {
+	r.out.show(nil)
+	if r.o.keep {
+		r.out.warn("\nInterrupted: %s stays as it is (--keep).\n", r.launch.Handle)
+		return
+	}
+	r.out.warn("\nInterrupted: ending what was started. Press Ctrl-C again to leave it as it is.\n")
+}
+
+// down ends what a failed run has started, unless it is to be kept, and
+// returns the failure.
+func (r *run) down(parent context.Context, cause error) error {
+	r.out.show(nil)
+	if parent.Err() == nil { // else the user was told already
+		stop := context.AfterFunc(parent, func() {
+			r.out.warn("\nStill ending what was started. Press Ctrl-C again to leave it as it is.\n")
+		})
+		defer stop()
+	}
+	what := "cluster"
+	if r.o.image != "" {
+		what = "workspace"
+	}
+	if r.o.keep {
+		r.record.State = history.Kept
+		r.problem("\n%s stays as it is (--keep), until %s. To end it:\n  %s\n", r.launch.Handle,
+			r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
+	} else {
+		r.record.State = history.Failed
+		r.problem("\nProblem, attempting to destroy %s.\n", what)
+		r.out.event(Event{Event: "destroying", Handle: r.launch.Handle})
+		if _, err := r.undo(context.Background(), r.driver, &r.record); err != nil {
+			r.problem("  - %v\n", err)
+			cause = &Failure{Code: codeOf(cause), Text: fmt.Sprintf("%v; and parts of %s may be running", cause, r.launch.Handle),
+				Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
+		} else {
+			r.problem("Destroyed '%s'\n", r.launch.Handle)
+			r.out.event(Event{Event: "destroyed", Handle: r.launch.Handle})
+		}
+	}
+	if err := r.save(); err != nil {
+		r.problem("  - %v\n", err)
+	}
+	r.result(cause)
+	return cause
+}
+
+// problem prints what went wrong, where it is seen in every format.
+func (r *run) problem(format string, args ...any) { r.out.warn(format, args...) }
+
+// quoted shows the last lines of what a machine wrote.
+func quoted(what, text string) string {
+	const most = 20
+	text = strings.TrimRight(printable(text), "\n\t ")
+	if text == "" {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) > most {
+		lines = lines[len(lines)-most:]
+	}
+	return fmt.Sprintf("    %s:\n      | %s\n", what, strings.Join(lines, "\n      | "))
+}
+
+func printable(text string) string { return progress.Printable(text) }
+
+// spanText writes a length of time with its two largest units.
+func spanText(d time.Duration) string {
+	d = d.Round(time.Second)
+	units := []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}}
+	var parts []string
+	for _, u := range units {
+		if n := d / u.size; n > 0 && len(parts) < 2 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, u.name))
+			d %= u.size
+		} else if len(parts) > 0 {
+			break
+		}
+	}
+	if parts == nil {
+		return "0 s"
+	}
+	return strings.Join(parts, " ")
+}

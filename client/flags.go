@@ -1,0 +1,152 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Flags that most commands have.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "conf"},
+		&cli.StringFlag{Name: "history-dir"},
+		jsonFlag(),
+	}
+}
+
+func stringFlags(names ...string) []cli.Flag {
+	var flags []cli.Flag
+	for _, name := range names {
+		flags = append(flags, &cli.StringFlag{Name: name})
+	}
+	return flags
+}
+
+func jsonFlag() cli.Flag { return &cli.GenericFlag{Name: "json", Value: new(format)} }
+
+// Set reads --json and --json=stream.
+func (f *format) Set(text string) error {
+	switch text {
+	case "true", string(formatDocument):
+		*f = formatDocument
+	case string(formatStream):
+		*f = formatStream
+	case "false":
+		*f = formatText
+	default:
+		return errors.New(`write --json or --json=stream`)
+	}
+	return nil
+}
+
+func (f *format) String() string { return string(*f) }
+
+// IsBoolFlag lets --json stand without a value.
+func (f *format) IsBoolFlag() bool { return true }
+
+// formatOf is what --json says.
+func formatOf(c *cli.Context) format {
+	if f, ok := c.Generic("json").(*format); ok {
+		return *f
+	}
+	return formatText
+}
+
+// maxSpan is the longest time that may be asked for.
+const maxSpan = 10 * 365 * 24 * time.Hour
+
+// parseSpan reads a time such as "1.5", in the given unit, or "90m". It is
+// kept to the second.
+func parseSpan(option, text string, unit time.Duration) (time.Duration, error) {
+	var span time.Duration
+	number, err := strconv.ParseFloat(text, 64)
+	if err == nil {
+		if math.IsNaN(number) || number*float64(unit) > float64(maxSpan) {
+			number = -1
+		}
+		span = time.Duration(number * float64(unit))
+	} else if span, err = time.ParseDuration(text); err != nil || span > maxSpan {
+		span = -1
+	}
+	span = span.Round(time.Second)
+	if span < time.Second {
+		name := map[time.Duration]string{time.Hour: "hours", time.Minute: "minutes"}[unit]
+		return 0, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s %q is no length of time", option, text),
+			Advice: fmt.Sprintf("give a number of %s such as 1 or 0.5, or a time with its unit such as 90m", name)}
+	}
+	return span, nil
+}
+
+// noArguments refuses what stands after the options: it would be ignored, and
+// so would every option behind it.
+func noArguments(c *cli.Context) error {
+	if c.Args().Len() == 0 {
+		return nil
+	}
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()),
+		Advice: "options are written --option VALUE; see --help"}
+}
+
+// usageError puts the flag package's complaint into our words.
+func usageError(c *cli.Context, err error, _ bool) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
+		var known []string
+		for _, f := range c.Command.Flags {
+			known = append(known, f.Names()...)
+		}
+		return unknownOption(c.Command.Name, strings.TrimLeft(name, "-"), known)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
+		text = "--" + strings.TrimLeft(name, "-") + " needs a value"
+	}
+	return &Failure{Code: exitUsage, Text: c.Command.Name + ": " + text, Advice: "see --help"}
+}
+
+func unknownOption(command, name string, known []string) error {
+	f := &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unknown option --%s", command, name), Advice: "see --help"}
+	if best := nearest(name, known); best != "" {
+		f.Advice = fmt.Sprintf("did you mean --%s?", best)
+	}
+	return f
+}
+
+// nearest finds the known word that was probably meant.
+func nearest(word string, known []string) string {
+	best, distance := "", max(2, len(word)/3)+1
+	for _, k := range known {
+		if d := editDistance(word, k); len(k) > 2 && d < distance && d < len(k) {
+			best, distance = k, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the letters to insert, drop or change (Levenshtein).
+func editDistance(a, b string) int {
+	if len(a) > 64 || len(b) > 64 {
+		return 64
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/wire"
+	"nimbus/client/history"
+)
+
+func (env *Env) nodesCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "nodes",
+		Flags: append(commonFlags(), stringFlags("handle")...),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			s, err := env.open(c)
+			if err != nil {
+				return err
+			}
+			return s.nodes(c.Context, c.String("handle"))
+		},
+	}
+}
+
+// contextNodes asks the broker for the nodes of a launch.
+func (s *session) contextNodes(ctx context.Context, record history.Record) ([]wire.Node, error) {
+	if record.Context == nil {
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
+			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
+	}
+	gone := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
+		Advice: "it ends with its launch; the reports of the run are in the history directory"}
+	if record.State == history.Terminated {
+		return nil, gone
+	}
+	broker, err := s.findBroker(ctx, record.Context.Broker)
+	if errors.Is(err, ErrNoBroker) {
+		return nil, gone
+	}
+	var nodes []wire.Node
+	if err == nil {
+		nodes, err = broker.Nodes(ctx, record.Context.ID)
+	}
+	if code := wire.CodeOf(err); code == wire.NotFound || code == wire.ContextGone {
+		return nil, gone
+	}
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+	}
+	return nodes, nil
+}
+
+// nodes prints each node as the broker knows it.
+func (s *session) nodes(ctx context.Context, handle string) error {
+	_, record, err := s.launch(handle)
+	if err != nil {
+		return err
+	}
+	nodes, err := s.contextNodes(ctx, record)
+	if err != nil {
+		return err
+	}
+	if s.out.document(nodes) {
+		return nil
+	}
+	var b strings.Builder
+	for _, n := range nodes {
+		fmt.Fprintf(&b, "%s: %s", n.Node, n.State)
+		if len(n.Roles) > 0 {
+			fmt.Fprintf(&b, ", provides %s", strings.Join(n.Roles, ", "))
+		}
+		b.WriteString("\n")
+		for _, i := range n.Identities {
+			name, key := i.Interface, i.Pubkey
+			if name == "" {
+				name = "no label"
+			}
+			if key == "" {
+				key = "no host key"
+			}
+			fmt.Fprintf(&b, "  - %s: %s [ %s ]\n      %s\n", name, i.IP, i.Hostname, key)
+		}
+		if n.Report != nil && !n.Report.OK {
+			fmt.Fprintf(&b, "  - %s\n", stepText(*n.Report))
+		}
+	}
+	s.out.print("%s", printable(b.String()))
+	return nil
+}
+
+func (env *Env) ctxStatusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "print-ctx-status",
+		Flags: append(commonFlags(), stringFlags("handle")...),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			s, err := env.open(c)
+			if err != nil {
+				return err
+			}
+			return s.ctxStatus(c.Context, c.String("handle"))
+		},
+	}
+}
+
+// AddressStatus is one line of print-ctx-status.
+type AddressStatus struct {
+	IP    netip.Addr `json:"ip"`
+	Node  string     `json:"node"`
+	State string     `json:"state"` // CTX_SUCCESS, ...
+}
+
+// ctxStates are the classic words for the states of a node.
+var ctxStates = map[wire.NodeState]string{
+	wire.NodeOK:       "CTX_SUCCESS",
+	wire.NodeError:    "CTX_ERROR",
+	wire.NodeJoined:   "CTX_CHECKED_IN_PENDING",
+	wire.NodeExpected: "CTX_NOT_CHECKED_IN",
+}
+
+// ctxStatus prints a line for each address of the launch that belongs to a
+// node, for scripts; not all success is exit code 6.
+func (s *session) ctxStatus(ctx context.Context, handle string) error {
+	_, record, err := s.launch(handle)
+	if err != nil {
+		return err
+	}
+	nodes, err := s.contextNodes(ctx, record)
+	if err != nil {
+		return err
+	}
+	list, ok := ctxAddresses(record.Instances, nodes)
+	if !s.out.document(list) {
+		width := 0
+		for _, a := range list {
+			width = max(width, len(a.IP.String()))
+		}
+		for _, a := range list {
+			s.out.print("%-*s    [%s]\n", width, a.IP, a.State)
+		}
+	}
+	if !ok {
+		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle)}
+	}
+	return nil
+}
+
+// ctxAddresses finds the state of each address, and whether all nodes are ok,
+// also those whose instance has no address yet.
+func ctxAddresses(instances []history.Instance, nodes []wire.Node) (list []AddressStatus, ok bool) {
+	list, ok = []AddressStatus{}, true
+	states := map[string]wire.NodeState{}
+	for _, n := range nodes {
+		states[n.Node] = n.State
+		ok = ok && n.State == wire.NodeOK
+	}
+	for _, i := range instances {
+		state, member := states[i.Node]
+		if !member {
+			continue
+		}
+		for _, a := range i.Addresses {
+			if a.IP.IsValid() {
+				list = append(list, AddressStatus{a.IP, i.Node, ctxStates[state]})
+			}
+		}
+	}
+	return list, ok
+}

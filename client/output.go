@@ -1,0 +1,147 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"nimbus/broker/wire"
+	"nimbus/client/progress"
+	"nimbus/cloud"
+)
+
+// format is what a command writes to its standard output.
+type format string
+
+const (
+	formatText     format = ""
+	formatDocument format = "document" // one JSON document at the end, progress on stderr
+	formatStream   format = "stream"   // one JSON event for each line, no progress
+)
+
+// Event is one line of --json=stream.
+type Event struct {
+	Time      time.Time             `json:"time"`
+	Event     string                `json:"event"`
+	Handle    string                `json:"handle,omitempty"`
+	Node      string                `json:"node,omitempty"`
+	Text      string                `json:"text,omitempty"`
+	Path      string                `json:"path,omitempty"`
+	Instance  *cloud.Instance       `json:"instance,omitempty"`
+	Workspace *wire.WorkspaceStatus `json:"workspace,omitempty"`
+	Failure   *wire.Failure         `json:"failure,omitempty"`
+	Result    *Result               `json:"result,omitempty"`
+}
+
+// output is where a command's words go. Several goroutines may use it: an
+// interrupt is answered at once, whatever else is being said.
+type output struct {
+	mu     sync.Mutex
+	format format
+	now    func() time.Time
+	stdout io.Writer
+	stderr io.Writer
+	screen progress.View // progress text and rows, wherever the format wants them
+	log    progress.View // the same for the run's log; nil when there is none
+}
+
+func newOutput(env *Env, f format) *output {
+	o := &output{format: f, now: env.Now, stdout: env.Stdout, stderr: env.Stderr}
+	target := env.Stdout
+	switch f {
+	case formatDocument:
+		target = env.Stderr
+	case formatStream:
+		target = io.Discard
+	}
+	if _, _, ok := env.Terminal(target); ok {
+		o.screen = progress.NewTerminal(target, func() (int, int) {
+			width, height, _ := env.Terminal(target)
+			return width, height
+		}, !env.NoColor)
+	} else {
+		o.screen = progress.NewPlain(target)
+	}
+	return o
+}
+
+// logTo copies everything to a log as well, nil ends that.
+func (o *output) logTo(w io.Writer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log = nil
+	if w != nil {
+		o.log = progress.NewPlain(w)
+	}
+}
+
+// say prints progress.
+func (o *output) say(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fmt.Fprintf(o.screen, format, args...)
+	if o.log != nil {
+		fmt.Fprintf(o.log, format, args...)
+	}
+}
+
+// warn prints what must be seen in every format.
+func (o *output) warn(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.screen.Hide()
+	fmt.Fprintf(o.stderr, format, args...)
+	if o.log != nil {
+		fmt.Fprintf(o.log, format, args...)
+	}
+}
+
+// show puts rows on the screen; none takes them away.
+func (o *output) show(rows []progress.Row) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if rows == nil {
+		o.screen.Hide()
+		return
+	}
+	o.screen.Show(rows)
+	if o.log != nil {
+		o.log.Show(rows)
+	}
+}
+
+// event tells a program that reads along.
+func (o *output) event(e Event) {
+	if o.format != formatStream {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	e.Time = o.now()
+	_ = json.NewEncoder(o.stdout).Encode(e)
+}
+
+// document prints a command's result as JSON and returns true, unless the
+// result is wanted as text.
+func (o *output) document(v any) bool {
+	if o.format == formatText {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	e := json.NewEncoder(o.stdout)
+	if o.format == formatDocument {
+		e.SetIndent("", "  ")
+	}
+	_ = e.Encode(v)
+	return true
+}
+
+// print writes a command's result as text.
+func (o *output) print(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fmt.Fprintf(o.stdout, format, args...)
+}

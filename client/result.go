@@ -1,0 +1,64 @@
+package client
+
+import (
+	"errors"
+	"time"
+
+	"nimbus/broker/wire"
+	"nimbus/client/history"
+)
+
+// Result is what --json prints at the end of a run.
+type Result struct {
+	Handle    string             `json:"handle"`
+	State     string             `json:"state"` // as in the history: ok, failed, kept
+	Error     string             `json:"error,omitempty"`
+	Hint      string             `json:"hint,omitempty"`
+	Cloud     string             `json:"cloud"`
+	Created   time.Time          `json:"created"`
+	Expires   time.Time          `json:"expires"`
+	History   string             `json:"history"` // directory
+	Context   *history.Context   `json:"context,omitempty"`
+	Instances []history.Instance `json:"instances"`
+	Nodes     []wire.Node        `json:"nodes,omitempty"`
+	Failures  []wire.Failure     `json:"failures,omitempty"`
+	Logins    []Login            `json:"logins,omitempty"`
+	Terminate string             `json:"terminate,omitempty"` // the command that ends it
+}
+
+// result prints the last word of a run for programs.
+func (r *run) result(failure error) {
+	result := Result{
+		Handle: r.launch.Handle, State: r.record.State, Cloud: r.record.Cloud,
+		Created: r.record.Created, Expires: r.record.Expires, History: r.launch.Dir,
+		Context: r.record.Context, Instances: r.record.Instances, Nodes: r.nodes, Failures: r.status.Failures,
+	}
+	if result.Instances == nil {
+		result.Instances = []history.Instance{}
+	}
+	if failure != nil {
+		result.Error = failure.Error()
+		var f *Failure
+		if errors.As(failure, &f) {
+			result.Hint = f.Advice
+		}
+	}
+	if r.record.State != history.Failed {
+		result.Logins = r.logins()
+		result.Terminate = r.command("terminate", "--handle", r.launch.Handle)
+	}
+	if r.out.format == formatStream {
+		r.out.event(Event{Event: "done", Handle: r.launch.Handle, Result: &result})
+		return
+	}
+	r.out.document(result)
+}
+
+// codeOf is the exit code that belongs to an error.
+func codeOf(err error) int {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Code
+	}
+	return exitFailed
+}

@@ -1,0 +1,213 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/cluster"
+	"nimbus/client/history"
+	"nimbus/client/loginkey"
+	"nimbus/client/progress"
+)
+
+// runOptions is what the command line of a run says.
+type runOptions struct {
+	file    string // cluster definition
+	image   string // or one machine of this image
+	hours   time.Duration
+	timeout time.Duration
+	expires time.Duration // of the context; 0: the hours plus a day
+	keep    bool
+}
+
+// graceOfContext is how long a broker remembers a context after its machines
+// have ended: reports may be asked for the day after.
+const graceOfContext = 24 * time.Hour
+
+func (env *Env) runCommand() *cli.Command {
+	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "broker-id", "ssh-key", "known-hosts")...)
+	return &cli.Command{
+		Name:  "run",
+		Flags: append(flags, &cli.BoolFlag{Name: "keep"}),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			o, err := parseRun(c)
+			if err != nil {
+				return err
+			}
+			s, err := env.open(c)
+			if err != nil {
+				return err
+			}
+			return s.run(c.Context, o)
+		},
+	}
+}
+
+func parseRun(c *cli.Context) (o runOptions, err error) {
+	o = runOptions{file: c.String("cluster"), image: c.String("name"), keep: c.Bool("keep")}
+	if (o.file == "") == (o.image == "") {
+		return o, &Failure{Code: exitUsage, Text: "run: give either --cluster FILE or --name IMAGE", Advice: "for example: nimbus run --cluster hello-cluster.xml --hours 1"}
+	}
+	for _, span := range []struct {
+		option, otherwise string
+		unit              time.Duration
+		value             *time.Duration
+	}{
+		{"hours", "1", time.Hour, &o.hours},
+		{"timeout", "20", time.Minute, &o.timeout},
+		{"expires", "", time.Hour, &o.expires},
+	} {
+		text := c.String(span.option)
+		if !c.IsSet(span.option) {
+			text = span.otherwise
+		}
+		if text == "" && !c.IsSet(span.option) {
+			continue
+		}
+		if *span.value, err = parseSpan("--"+span.option, text, span.unit); err != nil {
+			return o, err
+		}
+	}
+	if o.expires == 0 {
+		o.expires = o.hours + graceOfContext
+	}
+	return o, nil
+}
+
+// run launches, and answers a second interrupt at once, whatever is going on:
+// what is left running then is in the history.
+func (s *session) run(ctx context.Context, o runOptions) error {
+	r, err := s.newRun(o)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := r.do(ctx)
+		r.close()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.env.Again:
+		s.out.warn("\nLeaving at once.\n")
+		return &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted twice: parts of %s may be running", r.launch.Handle),
+			Advice: "to clean up: " + s.command("terminate", "--handle", r.launch.Handle)}
+	}
+}
+
+// newRun gathers what a run needs, and finds what would make it fail before
+// anything is launched.
+func (s *session) newRun(o runOptions) (*run, error) {
+	def, source, err := s.definition(o)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := s.cloud(s.settings.Cloud)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := s.knownHostsFile()
+	if err != nil {
+		return nil, err
+	}
+	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+	}
+	h, err := s.history()
+	if err != nil {
+		return nil, err
+	}
+	kind := "cluster"
+	if o.image != "" {
+		kind = "vm"
+	}
+	launch, err := h.New(kind)
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	unlock, err := launch.Lock()
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	info, debug, err := launch.RunLog()
+	if err != nil {
+		unlock()
+		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	now := s.env.Now()
+	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
+	r.record = history.Record{
+		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
+		Created: now, Expires: now.Add(o.hours), State: history.Launching,
+	}
+	r.openLogs(info, debug)
+	r.close = func() {
+		s.out.logTo(nil)
+		_ = info.Close() // a log that cannot be finished harms nothing
+		_ = debug.Close()
+		unlock()
+	}
+	return r, nil
+}
+
+// definition reads the cluster file, or makes the cluster of one machine.
+func (s *session) definition(o runOptions) (def *cluster.Definition, source string, err error) {
+	if o.image != "" {
+		def = &cluster.Definition{Workspaces: []cluster.Workspace{{
+			Name: "vm", Image: o.image, Quantity: 1,
+			NICs: []cluster.NIC{{Network: "public", Interface: cluster.PublicNIC, WantLogin: true}},
+		}}}
+		if err := def.Check().Err(); err != nil {
+			return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--name: %v", err)}
+		}
+		return def, "", nil
+	}
+	def, problems, err := readDefinition(s.env.expand(o.file))
+	if err != nil {
+		return nil, "", err
+	}
+	for _, p := range problems {
+		s.out.warn("%s\n", p)
+	}
+	if n := problems.Errors(); n > 0 {
+		return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: nothing was launched", o.file, count(n, "error"))}
+	}
+	if source, err = filepath.Abs(s.env.expand(o.file)); err != nil {
+		source = o.file
+	}
+	return def, source, nil
+}
+
+// readDefinition reads a cluster definition from a file.
+func readDefinition(file string) (*cluster.Definition, cluster.Problems, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		var p *os.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err)}
+	}
+	defer f.Close()
+	def, problems := cluster.Read(file, f)
+	return def, problems, nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,174 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/wire"
+	"nimbus/client/history"
+	"nimbus/client/settings"
+	"nimbus/cloud"
+)
+
+// session is one command with its settings, its history and its output.
+type session struct {
+	env      *Env
+	settings settings.Settings
+	out      *output
+	extra    []string // options that a command in a hint must repeat
+}
+
+// open reads the settings of a command; what the command line says wins.
+func (env *Env) open(c *cli.Context) (*session, error) {
+	s := &session{env: env, out: newOutput(env, formatOf(c))}
+	file, must := filepath.Join(env.ConfigDir, "config.toml"), false
+	if conf := c.String("conf"); conf != "" {
+		file, must = env.expand(conf), true
+		s.extra = append(s.extra, "--conf", conf)
+	}
+	var err error
+	if s.settings, err = settings.Load(file, must); err != nil {
+		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+	}
+	if dir := c.String("history-dir"); dir != "" {
+		s.settings.HistoryDir = dir
+		s.extra = append(s.extra, "--history-dir", dir)
+	}
+	for option, field := range map[string]*string{
+		"cloud": &s.settings.Cloud, "ssh-key": &s.settings.SSHKey, "known-hosts": &s.settings.KnownHosts,
+	} {
+		if value := c.String(option); value != "" {
+			*field = value
+		}
+	}
+	s.useBroker(c.String("broker"), c.String("broker-id"))
+	if err := s.settings.Validate(); err != nil {
+		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+	}
+	return s, nil
+}
+
+// useBroker names another broker than the settings do, whose CA and key then
+// mean nothing.
+func (s *session) useBroker(url, id string) {
+	if url != "" && url != s.settings.Broker {
+		s.settings.Broker, s.settings.BrokerCA, s.settings.BrokerID, s.settings.BrokerKey = url, "", "", ""
+	}
+	if id != "" && s.settings.BrokerCA != "" {
+		s.settings.BrokerID = id
+	}
+}
+
+func (s *session) history() (*history.History, error) {
+	dir := filepath.Join(s.env.StateDir, "history")
+	if s.settings.HistoryDir != "" {
+		dir = s.env.expand(s.settings.HistoryDir)
+	}
+	h, err := history.Open(dir)
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	return h, nil
+}
+
+// launch finds a launch by its handle, with its record.
+func (s *session) launch(handle string) (*history.Launch, history.Record, error) {
+	if handle == "" {
+		return nil, history.Record{}, &Failure{Code: exitUsage, Text: "no handle given",
+			Advice: fmt.Sprintf("add --handle HANDLE; %q lists all", s.command("status"))}
+	}
+	h, err := s.history()
+	if err != nil {
+		return nil, history.Record{}, err
+	}
+	l, err := h.Get(handle)
+	if err != nil {
+		return nil, history.Record{}, &Failure{Code: exitUsage, Text: err.Error()}
+	}
+	record, err := l.Record()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, record, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s was never launched: %s holds no record", handle, l.Dir),
+			Advice: "its client was stopped before it asked for anything; the directory can be removed"}
+	}
+	if err != nil {
+		return nil, record, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	return l, record, nil
+}
+
+// cloud opens a cloud by its name in the settings.
+func (s *session) cloud(name string) (cloud.Driver, error) {
+	c, ok := s.settings.Clouds[name]
+	if !ok {
+		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("there is no cloud %q in the settings any more", name),
+			Advice: fmt.Sprintf("add [clouds.%s] again, with the driver it had", name)}
+	}
+	driver, err := s.env.OpenCloud(name, c)
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err)}
+	}
+	return driver, nil
+}
+
+// findBroker opens the broker of a context that exists: the one at a URL, or
+// this user's own, which is not started for it.
+func (s *session) findBroker(ctx context.Context, url string) (Broker, error) {
+	if url == "" {
+		return s.env.FindBroker(ctx, s.env.brokerDir())
+	}
+	endpoint, err := s.endpoint(url)
+	if err != nil {
+		return nil, err
+	}
+	return s.env.OpenBroker(endpoint)
+}
+
+// endpoint is how a broker elsewhere is reached: as the settings say, else as
+// a login stored it.
+func (s *session) endpoint(url string) (wire.Endpoint, error) {
+	if url != s.settings.Broker || s.settings.BrokerKey == "" && s.settings.BrokerCA == "" {
+		stored, err := s.env.login(url)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return stored, err
+		}
+	}
+	e := wire.Endpoint{URLs: []string{url}}
+	if url != s.settings.Broker {
+		return e, nil
+	}
+	e.BrokerID = s.settings.BrokerID
+	var err error
+	if s.settings.BrokerCA != "" {
+		if e.CA, err = readText(s.env.expand(s.settings.BrokerCA)); err != nil {
+			return e, fmt.Errorf("broker_ca: %v", err)
+		}
+	}
+	if s.settings.BrokerKey != "" {
+		if e.Key, err = readText(s.env.expand(s.settings.BrokerKey)); err != nil {
+			return e, fmt.Errorf("broker_key: %v", err)
+		}
+		e.Key = strings.TrimSpace(e.Key)
+	}
+	return e, nil
+}
+
+// command is a command line for a hint, in the style that the user uses.
+func (s *session) command(action string, args ...string) string {
+	words := []string{s.env.Command, action}
+	if s.env.Classic {
+		words[1] = "--" + action
+	}
+	for _, word := range append(args, s.extra...) {
+		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!") {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,160 @@
+// Package settings is the client's configuration file: which broker, which
+// clouds, where things are kept. Without a file everything has a default that
+// works.
+package settings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Settings of the client. docs/settings.md has the same list for people, and a
+// test holds one against the other.
+type Settings struct {
+	// Broker is the URL of the broker that contexts are made at. Empty: one of
+	// this user's own, started when it is needed.
+	Broker string `toml:"broker"`
+	// BrokerCA is a PEM file with the CA of that broker. Empty: the broker's
+	// certificate is checked by its URL and the system's CAs.
+	BrokerCA string `toml:"broker_ca"`
+	// BrokerID is the name in that broker's own certificate. It goes with
+	// BrokerCA.
+	BrokerID string `toml:"broker_id"`
+	// BrokerKey is a file with the account's key at that broker.
+	BrokerKey string `toml:"broker_key"`
+	// Cloud is the name of the cloud that is used when none is named.
+	Cloud string `toml:"cloud"`
+	// HistoryDir keeps a directory for each launch. Empty: the state
+	// directory's history.
+	HistoryDir string `toml:"history_dir"`
+	// SSHKey is the public key file that instances let in. Empty: the first
+	// one in ~/.ssh, else one that is made.
+	SSHKey string `toml:"ssh_key"`
+	// KnownHosts is the file that new host keys are added to. Empty:
+	// ~/.ssh/known_hosts. "none": no file.
+	KnownHosts string `toml:"known_hosts"`
+	// Clouds are the places that can start machines, by name.
+	Clouds map[string]Cloud `toml:"clouds"`
+}
+
+// Cloud is one place that can start machines.
+type Cloud struct {
+	// Driver is how it is spoken to. Empty: the cloud's own name says it.
+	Driver string `toml:"driver"`
+	// Subnets is where driver local takes a network of each launch from.
+	// Empty: 10.78.0.0/16.
+	Subnets string `toml:"subnets"`
+	// Images are names for what driver local makes machines of. Every other
+	// name means this host's own file system.
+	Images map[string]Image `toml:"images"`
+}
+
+// Image is a file tree that driver local makes machines of.
+type Image struct {
+	// Root is a directory on this host. Empty: /.
+	Root string `toml:"root"`
+	// Scripts is a directory that becomes the image's context scripts. Empty:
+	// those that the image has.
+	Scripts string `toml:"scripts"`
+	// Description is shown in the list of images.
+	Description string `toml:"description"`
+}
+
+// KnownHostsOff is the value of KnownHosts that leaves all files alone.
+const KnownHostsOff = "none"
+
+// maxFile is the largest settings file that is read.
+const maxFile = 1 << 20
+
+// Default is what holds when no file says anything.
+func Default() Settings {
+	return Settings{Cloud: "local", Clouds: map[string]Cloud{"local": {Driver: "local"}}}
+}
+
+// Load reads a settings file over the defaults. A file that does not exist is
+// all defaults, unless it must exist because somebody named it.
+func Load(file string, must bool) (Settings, error) {
+	s := Default()
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) && !must {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("settings: %v", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return s, fmt.Errorf("settings: read %s: %v", file, err)
+	}
+	if len(text) > maxFile {
+		return s, fmt.Errorf("settings: %s is larger than %d KiB", file, maxFile>>10)
+	}
+	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&s)
+	if err != nil {
+		var p toml.ParseError
+		if errors.As(err, &p) {
+			return s, fmt.Errorf("%s:%d: %s", file, p.Position.Line, p.Message)
+		}
+		return s, fmt.Errorf("%s: %v", file, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		key := unknown[0]
+		return s, fmt.Errorf("%s:%s unknown setting %q (docs/settings.md lists all)", file, atLine(lineOf(string(text), key)), key)
+	}
+	s.complete()
+	if err := s.Validate(); err != nil {
+		return s, fmt.Errorf("%s: %v", file, err)
+	}
+	return s, nil
+}
+
+// complete says what an empty driver means.
+func (s *Settings) complete() {
+	for name, c := range s.Clouds {
+		if c.Driver == "" {
+			c.Driver = name
+			s.Clouds[name] = c
+		}
+	}
+}
+
+// lineOf finds the line that sets a key, or 0: the decoder does not tell.
+func lineOf(text string, key toml.Key) int {
+	table := ""
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if header, ok := strings.CutPrefix(line, "["); ok {
+			table = strings.Trim(strings.SplitN(header, "#", 2)[0], "[] \t")
+			if table == key.String() {
+				return n
+			}
+			continue
+		}
+		name, _, assigned := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if table != "" {
+			name = table + "." + name
+		}
+		if assigned && (name == key.String() || strings.HasPrefix(key.String(), name+".")) {
+			return n
+		}
+	}
+	return 0
+}
+
+func atLine(line int) string {
+	if line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d:", line)
+}

@@ -1,0 +1,130 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"nimbus/broker"
+	"nimbus/broker/wire"
+	"nimbus/client/settings"
+	"nimbus/cloud"
+	"nimbus/cloud/local"
+)
+
+// System is the environment of a program that somebody called: command is how,
+// for hints.
+func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Writer) (*Env, error) {
+	home := home()
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cannot find this program's own file: %v", err)}
+	}
+	env := &Env{
+		Command: command, Classic: classic, Home: home, Executable: executable,
+		StateDir:  filepath.Join(xdg("XDG_STATE_HOME", home, ".local", "state"), "nimbus"),
+		ConfigDir: filepath.Join(xdg("XDG_CONFIG_HOME", home, ".config"), "nimbus"),
+		Stdin:     stdin, Stdout: stdout, Stderr: stderr,
+		Terminal: terminal, NoColor: os.Getenv("NO_COLOR") != "",
+		Now: time.Now, NewID: func() string { return strings.ToLower(rand.Text()) },
+		EnsureBroker: func(ctx context.Context, dir, executable string) (Broker, error) {
+			return opened(broker.Ensure(ctx, dir, executable))
+		},
+		OpenBroker: func(e wire.Endpoint) (Broker, error) { return opened(wire.NewClient(e)) },
+	}
+	env.FindBroker = func(ctx context.Context, dir string) (Broker, error) {
+		b, err := opened(broker.Find(ctx, dir))
+		if !errors.Is(err, broker.ErrNotRunning) {
+			return b, err
+		}
+		if broker.Holds(dir) { // it was stopped with contexts in it, say by a reboot
+			return env.EnsureBroker(ctx, dir, executable)
+		}
+		return nil, ErrNoBroker
+	}
+	env.OpenCloud = env.openCloud
+	return env, nil
+}
+
+// home is the user's directory. Something started at boot may have no HOME, and
+// need none.
+func home() string {
+	if dir := os.Getenv("HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	if u, err := user.Current(); err == nil && filepath.IsAbs(u.HomeDir) {
+		return u.HomeDir
+	}
+	return "/"
+}
+
+// opened keeps a nil client from becoming a Broker that is not nil.
+func opened(client *wire.Client, err error) (Broker, error) {
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// xdg is a base directory; the standard says to ignore relative ones.
+func xdg(variable, home string, otherwise ...string) string {
+	if dir := os.Getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	return filepath.Join(append([]string{home}, otherwise...)...)
+}
+
+func terminal(w io.Writer) (width, height int, ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+		return 0, 0, false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return 80, 24, true
+	}
+	return width, height, true
+}
+
+// Where sandboxes find this binary, and the names it has there.
+const (
+	binaryThere = "/opt/nimbus/bin/nimbus"
+	launchThere = "/opt/nimbus/ctx/launch.sh"
+)
+
+// openCloud makes the driver of a cloud. A sandbox runs the agent out of this
+// binary, as an image with Nimbus installed would.
+func (env *Env) openCloud(name string, c settings.Cloud) (cloud.Driver, error) {
+	if c.Driver != "local" {
+		return nil, fmt.Errorf("there is no driver %q", c.Driver)
+	}
+	o := local.Options{
+		Dir:    filepath.Join(env.StateDir, "local", name),
+		Images: map[string]local.Image{},
+		Files:  []local.File{{Source: env.Executable, Target: binaryThere, ReadOnly: true}},
+		Links:  []local.Link{{Target: binaryThere, Name: launchThere}},
+		Hide:   []string{env.StateDir, env.ConfigDir},
+		Boot:   []string{launchThere},
+	}
+	if c.Subnets != "" {
+		subnets, err := netip.ParsePrefix(c.Subnets)
+		if err != nil {
+			return nil, fmt.Errorf("subnets: %v", err)
+		}
+		o.Subnets = subnets
+	}
+	for image, i := range c.Images {
+		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description}
+	}
+	return local.New(o)
+}

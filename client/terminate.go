@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/wire"
+	"nimbus/client/deploy"
+	"nimbus/client/history"
+	"nimbus/client/knownhosts"
+	"nimbus/cloud"
+)
+
+func (env *Env) terminateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "terminate",
+		Flags: append(commonFlags(), &cli.StringSliceFlag{Name: "handle"}, &cli.BoolFlag{Name: "all"}),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			s, err := env.open(c)
+			if err != nil {
+				return err
+			}
+			return s.terminate(c.Context, c.StringSlice("handle"), c.Bool("all"))
+		},
+	}
+}
+
+// Termination is what --json prints of one launch that was to be ended.
+type Termination struct {
+	Handle    string `json:"handle"`
+	State     string `json:"state"`
+	Already   bool   `json:"already,omitempty"` // it was terminated before
+	Instances int    `json:"instances"`         // that were still there
+	Error     string `json:"error,omitempty"`
+}
+
+// terminate ends launches. One that fails does not keep the others running.
+func (s *session) terminate(ctx context.Context, handles []string, all bool) error {
+	if all == (len(handles) > 0) {
+		return &Failure{Code: exitUsage, Text: "terminate: give either --handle HANDLE or --all",
+			Advice: fmt.Sprintf("%q lists all handles", s.command("status"))}
+	}
+	if all {
+		var err error
+		if handles, err = s.unfinished(); err != nil {
+			return err
+		}
+		if len(handles) == 0 {
+			s.out.say("Nothing to terminate.\n")
+		}
+	}
+	list := []Termination{}
+	var first error
+	failed := 0
+	for _, handle := range handles {
+		t, err := s.terminateOne(ctx, handle)
+		if err != nil {
+			t.Error = err.Error()
+			if len(handles) > 1 {
+				s.out.warn("  - %s: %v\n", handle, err)
+			}
+			if failed++; first == nil {
+				first = err
+			}
+		}
+		list = append(list, t)
+	}
+	s.out.document(list)
+	if failed > 1 {
+		return &Failure{Code: codeOf(first), Text: fmt.Sprintf("%d of %d launches were not terminated", failed, len(handles)), Advice: "the reasons are above; the command can be repeated"}
+	}
+	return first
+}
+
+// unfinished lists the launches that were not terminated.
+func (s *session) unfinished() ([]string, error) {
+	h, err := s.history()
+	if err != nil {
+		return nil, err
+	}
+	launches, err := h.List()
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	var handles []string
+	for _, l := range launches {
+		record, err := l.Record()
+		if err != nil {
+			s.out.warn("%s is left out: %v\n", l.Handle, err)
+			continue
+		}
+		if record.State != history.Terminated {
+			handles = append(handles, l.Handle)
+		}
+	}
+	return handles, nil
+}
+
+func (s *session) terminateOne(ctx context.Context, handle string) (Termination, error) {
+	t := Termination{Handle: handle}
+	l, record, err := s.launch(handle)
+	if err != nil {
+		return t, err
+	}
+	unlock, err := l.Lock()
+	if err != nil {
+		return t, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	defer unlock()
+	if record, err = l.Record(); err != nil { // as it is now that it is ours
+		return t, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	t.State = record.State
+	if record.State == history.Terminated {
+		t.Already = true
+		s.out.say("%s was terminated already.\n", handle)
+		return t, nil
+	}
+	driver, err := s.cloud(record.Cloud)
+	if err != nil {
+		return t, err
+	}
+	s.out.say("Terminating %s.\n", handle)
+	if t.Instances, err = s.undo(ctx, driver, &record); err != nil {
+		return t, &Failure{Code: exitFailed, Text: fmt.Sprintf("terminate %s: %v", handle, err), Advice: "what could be ended is; the same command tries the rest again"}
+	}
+	record.State = history.Terminated
+	t.State = record.State
+	if err := l.Save(record); err != nil {
+		return t, &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	s.out.say("  - ended %s\nTerminated '%s'\n", count(t.Instances, "instance"), handle)
+	return t, nil
+}
+
+// undo ends everything of a launch but its history: instances, what was
+// prepared for them, the context, the lines in known_hosts. It can be repeated,
+// and does not mind when half of it is gone already.
+func (s *session) undo(ctx context.Context, driver cloud.Driver, record *history.Record) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	hint := make([]cloud.Instance, 0, len(record.Instances))
+	for _, i := range record.Instances {
+		hint = append(hint, i.Instance)
+	}
+	n, err := deploy.Undo(ctx, driver, record.Launch, hint)
+	if record.Context != nil {
+		s.forget(ctx, record.Context)
+	}
+	if record.KnownHosts != nil {
+		if removed := knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines); removed != nil {
+			err = errors.Join(err, removed)
+		} else {
+			record.KnownHosts = nil
+		}
+	}
+	return n, err
+}
+
+// forget deletes a context. When its broker cannot be asked, the context ends
+// by itself: that is worth a word, but no failure.
+func (s *session) forget(ctx context.Context, c *history.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	broker, err := s.findBroker(ctx, c.Broker)
+	if err == nil {
+		err = broker.Delete(ctx, c.ID)
+	}
+	if err == nil || errors.Is(err, ErrNoBroker) || wire.CodeOf(err) == wire.NotFound || wire.CodeOf(err) == wire.ContextGone {
+		return
+	}
+	s.out.warn("  - the broker still has the context, until it expires there: %v\n", err)
+}

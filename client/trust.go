@@ -1,0 +1,154 @@
+package client
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"nimbus/broker/cluster"
+	"nimbus/broker/wire"
+	"nimbus/client/deploy"
+	"nimbus/client/history"
+	"nimbus/client/knownhosts"
+	"nimbus/client/settings"
+)
+
+// knownHostsFile is the file that new host keys go into; empty: none.
+func (s *session) knownHostsFile() (string, error) {
+	switch file := s.settings.KnownHosts; file {
+	case settings.KnownHostsOff:
+		return "", nil
+	case "":
+		return filepath.Join(s.env.Home, ".ssh", "known_hosts"), nil
+	default:
+		abs, err := filepath.Abs(s.env.expand(file))
+		if err != nil {
+			return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("known_hosts %q: %v", file, err)}
+		}
+		return abs, nil
+	}
+}
+
+// face is an address of an instance that somebody wants to log in at.
+type face struct {
+	node     string
+	hostname string
+	ip       string
+	key      string // empty: nobody told it
+	member   bool   // of the context
+	label    string // "[[ head #0 ]]", as the console says it
+}
+
+// faces lists the NICs with wantlogin of all instances. What nodes reported of
+// themselves counts first; for instances that take no part in the context
+// there is only what the cloud knows.
+func faces(def *cluster.Definition, machines []deploy.Machine, nodes []wire.Node) []face {
+	identities := map[string][]cluster.Identity{}
+	for _, n := range nodes {
+		identities[n.Node] = n.Identities
+	}
+	var list []face
+	for _, m := range machines {
+		w, _ := def.Find(m.Node.Workspace)
+		if w == nil {
+			continue
+		}
+		for i, nic := range w.NICs {
+			if !nic.WantLogin || i >= len(m.Addresses) || !m.Addresses[i].IP.IsValid() {
+				continue
+			}
+			f := face{node: m.Node.String(), hostname: m.Name, ip: m.Addresses[i].IP.String(), key: m.HostKey, member: w.Ctx != nil, label: label(w, m.Node.Index)}
+			for _, identity := range identities[f.node] {
+				if identity.Interface == nic.Interface || identity.IP == m.Addresses[i].IP || len(w.NICs) == 1 {
+					f.hostname, f.key = identity.Hostname, identity.Pubkey
+					break
+				}
+			}
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func label(w *cluster.Workspace, index int) string {
+	switch {
+	case w.Unnamed:
+		return ""
+	case w.Quantity > 1:
+		return fmt.Sprintf("  [[ %s #%d ]]", w.Name, index)
+	}
+	return fmt.Sprintf("  [[ %s ]]", w.Name)
+}
+
+// trust adds the host keys of all faces to known_hosts. A cluster that works
+// does not fail for it.
+func (r *run) trust() {
+	if r.hostsFile == "" {
+		return
+	}
+	var entries []knownhosts.Entry
+	for _, f := range faces(r.def, r.machines, r.nodes) {
+		if f.key == "" {
+			if f.member {
+				r.out.warn("No SSH key for %s\n", f.ip)
+			}
+			continue
+		}
+		hosts := []string{f.ip}
+		if f.hostname != "" {
+			hosts = []string{f.hostname, f.ip}
+		}
+		entries = append(entries, knownhosts.Entry{Hosts: hosts, Key: f.key, Label: hosts[0] + f.label})
+	}
+	if len(entries) == 0 {
+		return
+	}
+	lines, err := knownhosts.Add(r.hostsFile, entries)
+	if err != nil {
+		r.out.warn("SSH will ask about the new machines: %v\n", err)
+		return
+	}
+	r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Lines: lines}
+	r.out.say("\n")
+	for _, e := range entries {
+		r.out.say("SSH trusts new key for %s\n", e.Label)
+		r.out.event(Event{Event: "trusted", Handle: r.launch.Handle, Text: e.Hosts[0]})
+	}
+}
+
+// Login is how to get into an instance.
+type Login struct {
+	Node    string `json:"node"`
+	Command string `json:"command"`
+}
+
+// logins lists one way into each instance that somebody wants to log in at;
+// where nobody said so, into each instance.
+func (r *run) logins() []Login {
+	wanted := map[string]string{}
+	for _, f := range faces(r.def, r.machines, r.nodes) {
+		if wanted[f.node] == "" {
+			wanted[f.node] = f.ip
+		}
+	}
+	var list []Login
+	for _, m := range r.machines {
+		ip := wanted[m.Node.String()]
+		if len(wanted) == 0 && len(m.Addresses) > 0 && m.Addresses[0].IP.IsValid() {
+			ip = m.Addresses[0].IP.String()
+		}
+		if ip == "" {
+			continue
+		}
+		words := []string{"ssh"}
+		if r.key.Private != "" {
+			words = append(words, "-i", r.key.Private)
+		}
+		user := m.Login
+		if user == "" {
+			user = "root"
+		}
+		list = append(list, Login{m.Node.String(), strings.Join(append(words, user+"@"+ip), " ")})
+	}
+	return list
+}
