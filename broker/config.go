@@ -12,7 +12,7 @@ import (
 )
 
 // Config is what an operator can set, in a TOML file or by flags of the same
-// names. docs/settings.md has it as a table.
+// names. docs/broker.md has them as a table.
 type Config struct {
 	// Data is the directory of contexts and keys, for its owner only.
 	Data string `toml:"data"`
@@ -62,7 +62,7 @@ func Load(path string) (Config, error) {
 		return c, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return c, fmt.Errorf("%s: there is no setting %q; docs/settings.md lists them", path, unknown[0])
+		return c, fmt.Errorf("%s: there is no setting %q; docs/broker.md lists them", path, unknown[0])
 	}
 	return c, nil
 }

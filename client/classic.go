@@ -48,7 +48,7 @@ var classicOptions = []classicOption{
 	{name: "hours", value: true, commands: "run"},
 	{name: "timeout", value: true, commands: "run"},
 	{name: "broker-url", value: true, now: "broker", commands: "run"},
-	{name: "broker-id", value: true, commands: "run"},
+	{name: "broker-id", value: true, fate: ignored},
 	{name: "ssh-pubkey", value: true, now: "ssh-key", commands: "run"},
 
 	// New ones work here as well.

@@ -11,7 +11,7 @@ func TestRewrite(t *testing.T) {
 		{"--run --cluster f.xml --hours 1", "run --cluster f.xml --hours 1"},
 		{"--hours=0.5 --cluster=f.xml --run", "run --hours 0.5 --cluster f.xml"},
 		{"--run --name IMAGE --hours 1 -d --nospinner --poll-interval 500", "run --name IMAGE --hours 1"},
-		{"--run --cluster f --broker-url https://b --broker-id x --ssh-pubkey k", "run --cluster f --broker https://b --broker-id x --ssh-key k"},
+		{"--run --cluster f --broker-url https://b --broker-id x --ssh-pubkey k", "run --cluster f --broker https://b --ssh-key k"},
 		{"--status", "status"},
 		{"--status --handle cluster-001 --history-dir h --conf c", "status --handle cluster-001 --history-dir h --conf c"},
 		{"--terminate --handle vm-001", "terminate --handle vm-001"},

@@ -68,7 +68,6 @@ Options of --run:
   --keep                  leave everything running when something fails
   --cloud NAME            cloud to use, by its name in the settings
   --broker-url URL        broker to use instead of one of your own
-  --broker-id NAME        the name in its certificate
   --ssh-pubkey FILE       public key that the instances let in
   --known-hosts FILE      file for new host keys; "none" leaves all files alone
 

@@ -33,7 +33,6 @@ Options:
   --keep              leave everything running when something fails
   --cloud NAME        cloud to use, by its name in the settings
   --broker URL        broker to use instead of one of your own
-  --broker-id NAME    the name in its certificate
   --ssh-key FILE      public key that the instances let in
   --known-hosts FILE  file for new host keys; "none" leaves all files alone
   --json              one JSON document on stdout, progress on stderr
@@ -122,19 +121,18 @@ Example:
 Options:
   --handle HANDLE     which launch` + commonHelp},
 	"login": {"store the key of an account at a broker", `Usage:
-  nimbus login [--ca FILE --broker-id NAME] [--key FILE] URL
+  nimbus login [--ca FILE] [--key FILE] URL
 
 Checks the key and stores it, readable by you alone. Without --key it is read
-from standard input. A broker that makes its own certificate needs --ca and
---broker-id; its operator has both.
+from standard input. A broker with a certificate of its own making needs --ca:
+ca.pem and owner.key are in its data directory.
 
 Examples:
   nimbus login https://broker.example.org:8443
-  nimbus login --ca ca.pem --broker-id broker-7f3a --key key.txt https://10.0.0.5:8443
+  nimbus login --ca ca.pem --key owner.key https://10.0.0.5:8443
 
 Options:
   --ca FILE           PEM file with the broker's CA
-  --broker-id NAME    the name in the broker's certificate
   --key FILE          file with the account's key
 `},
 }

@@ -20,18 +20,15 @@ import (
 func (env *Env) loginCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "login",
-		Flags: stringFlags("ca", "broker-id", "key"),
+		Flags: stringFlags("ca", "key"),
 		Action: func(c *cli.Context) error {
 			url := c.Args().First()
 			if c.Args().Len() != 1 || strings.HasPrefix(url, "-") {
 				return &Failure{Code: exitUsage, Text: "login: give one broker URL, after the options", Advice: "for example: nimbus login https://broker.example.org:8443"}
 			}
-			e := wire.Endpoint{URLs: []string{url}, BrokerID: c.String("broker-id")}
+			e := wire.Endpoint{URLs: []string{url}}
 			if err := wire.CheckURL(url); err != nil {
 				return &Failure{Code: exitUsage, Text: "login: " + err.Error()}
-			}
-			if (c.String("ca") == "") != (e.BrokerID == "") {
-				return &Failure{Code: exitUsage, Text: "login: --ca and --broker-id go together", Advice: "the broker's operator finds both in the broker's data directory"}
 			}
 			var err error
 			if file := c.String("ca"); file != "" {

@@ -31,7 +31,7 @@ type runOptions struct {
 const graceOfContext = 24 * time.Hour
 
 func (env *Env) runCommand() *cli.Command {
-	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "broker-id", "ssh-key", "known-hosts")...)
+	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
 	return &cli.Command{
 		Name:  "run",
 		Flags: append(flags, &cli.BoolFlag{Name: "keep"}),

@@ -47,7 +47,7 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 			*field = value
 		}
 	}
-	s.useBroker(c.String("broker"), c.String("broker-id"))
+	s.useBroker(c.String("broker"))
 	if err := s.settings.Validate(); err != nil {
 		return nil, &Failure{Code: exitUsage, Text: err.Error()}
 	}
@@ -56,12 +56,9 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 
 // useBroker names another broker than the settings do, whose CA and key then
 // mean nothing.
-func (s *session) useBroker(url, id string) {
+func (s *session) useBroker(url string) {
 	if url != "" && url != s.settings.Broker {
-		s.settings.Broker, s.settings.BrokerCA, s.settings.BrokerID, s.settings.BrokerKey = url, "", "", ""
-	}
-	if id != "" && s.settings.BrokerCA != "" {
-		s.settings.BrokerID = id
+		s.settings.Broker, s.settings.BrokerCA, s.settings.BrokerKey = url, "", ""
 	}
 }
 
@@ -142,7 +139,6 @@ func (s *session) endpoint(url string) (wire.Endpoint, error) {
 	if url != s.settings.Broker {
 		return e, nil
 	}
-	e.BrokerID = s.settings.BrokerID
 	var err error
 	if s.settings.BrokerCA != "" {
 		if e.CA, err = readText(s.env.expand(s.settings.BrokerCA)); err != nil {

@@ -73,18 +73,17 @@ func TestLoginIsUsedForItsURL(t *testing.T) {
 	w := newWorld(t)
 	w.write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	w.write("key", "wrong\n")
-	args := []string{"login", "--ca", w.path("ca.pem"), "--broker-id", "example.com", "--key", w.path("key"), server.URL}
+	args := []string{"login", "--ca", w.path("ca.pem"), "--key", w.path("key"), server.URL}
 	w.expect(2, args, "no such account", "nothing was stored")
 	w.write("key", "secret\n")
 	w.expect(0, args, "Logged in at "+server.URL)
 	w.expect(1, []string{"login", server.URL}, "no key given")
 	w.expect(1, []string{"login", "http://x"}, "must read https://host:port")
-	w.expect(1, []string{"login", "--ca", "x", server.URL}, "--ca and --broker-id go together")
 
 	env := &Env{ConfigDir: w.path("config")}
 	s := &session{env: env, settings: settings.Settings{Broker: server.URL}}
 	e, err := s.endpoint(server.URL)
-	if err != nil || e.Key != "secret" || e.BrokerID != "example.com" {
+	if err != nil || e.Key != "secret" || e.CA == "" {
 		t.Errorf("%+v, %v", e, err)
 	}
 	client, err := wire.NewClient(e)
@@ -106,15 +105,15 @@ func TestSettingsNameTheBrokersFiles(t *testing.T) {
 	w.write("key", "secret\n")
 	const url = "https://b.example.org"
 	s := &session{env: &Env{Home: w.home, ConfigDir: w.path("config")},
-		settings: settings.Settings{Broker: url, BrokerCA: "~/ca", BrokerID: "b", BrokerKey: "~/key"}}
-	if e, err := s.endpoint(url); err != nil || e.CA != "CA" || e.BrokerID != "b" || e.Key != "secret" {
+		settings: settings.Settings{Broker: url, BrokerCA: "~/ca", BrokerKey: "~/key"}}
+	if e, err := s.endpoint(url); err != nil || e.CA != "CA" || e.Key != "secret" {
 		t.Errorf("%+v, %v", e, err)
 	}
 	// A key is for its own broker only.
 	if e, err := s.endpoint("https://other.example.org"); err != nil || e.CA != "" || e.Key != "" {
 		t.Errorf("%+v, %v", e, err)
 	}
-	s.useBroker("https://other.example.org", "")
+	s.useBroker("https://other.example.org")
 	if s.settings.BrokerKey != "" {
 		t.Error("the key goes to another broker")
 	}

@@ -127,6 +127,16 @@ func CheckURL(text string) error {
 	return nil
 }
 
+// nameOf is what the first certificate of a PEM text is called.
+func nameOf(ca string) string {
+	if block, _ := pem.Decode([]byte(ca)); block != nil {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return c.Subject.CommonName
+		}
+	}
+	return ""
+}
+
 // ParseCA reads the PEM of one or more CA certificates into a pool.
 func ParseCA(text string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()

@@ -102,13 +102,16 @@ type Client struct{ caller }
 // Endpoint says where a broker is and how to be known to it.
 type Endpoint struct {
 	URLs     []string
-	BrokerID string // verify the broker's own certificate by this name; empty: by the URL's host and the system's CAs
-	CA       string // PEM, with BrokerID
+	CA       string // PEM of the broker's own CA; empty: verify by the URL's host and the system's CAs
+	BrokerID string // the name to verify with CA; empty: the CA's own, which bears the broker's id
 	Key      string // the account's key
 }
 
 // NewClient makes a client for a broker elsewhere.
 func NewClient(e Endpoint) (*Client, error) {
+	if e.CA != "" && e.BrokerID == "" {
+		e.BrokerID = nameOf(e.CA)
+	}
 	transport, base, err := transportTo(e.URLs, e.BrokerID, e.CA, time.Time{})
 	if err != nil {
 		return nil, err

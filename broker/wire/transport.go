@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -41,21 +42,21 @@ func transportTo(urls []string, brokerID, ca string, issued time.Time) (*http.Tr
 		}
 		addresses = append(addresses, net.JoinHostPort(u.Hostname(), port))
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Time: notBefore(issued)}
-	base := urls[0]
-	if brokerID != "" {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, Time: notBefore(issued), ServerName: brokerID}
+	base := "https://" + brokerID
+	if brokerID == "" {
+		u, err := url.Parse(urls[0])
+		if err != nil {
+			return nil, "", err
+		}
+		config.ServerName, base = u.Hostname(), strings.TrimSuffix(urls[0], "/")
+	}
+	if ca != "" {
 		pool, err := ParseCA(ca)
 		if err != nil {
 			return nil, "", err
 		}
-		config.RootCAs, config.ServerName = pool, brokerID
-		base = "https://" + brokerID
-	} else {
-		u, _ := url.Parse(urls[0])
-		config.ServerName = u.Hostname()
-	}
-	for len(base) > 0 && base[len(base)-1] == '/' {
-		base = base[:len(base)-1]
+		config.RootCAs = pool
 	}
 	return &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

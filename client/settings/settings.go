@@ -21,12 +21,10 @@ type Settings struct {
 	// Broker is the URL of the broker that contexts are made at. Empty: one of
 	// this user's own, started when it is needed.
 	Broker string `toml:"broker"`
-	// BrokerCA is a PEM file with the CA of that broker. Empty: the broker's
-	// certificate is checked by its URL and the system's CAs.
+	// BrokerCA is a PEM file with the broker's own CA (ca.pem in its
+	// directory). Empty: the broker's certificate is checked by its URL and
+	// the system's CAs.
 	BrokerCA string `toml:"broker_ca"`
-	// BrokerID is the name in that broker's own certificate. It goes with
-	// BrokerCA.
-	BrokerID string `toml:"broker_id"`
 	// BrokerKey is a file with the account's key at that broker.
 	BrokerKey string `toml:"broker_key"`
 	// Cloud is the name of the cloud that is used when none is named.

@@ -32,7 +32,6 @@ func TestLoad(t *testing.T) {
 	s, err := Load(write(t, `
 broker = "https://broker.example.org:8443"
 broker_ca = "/etc/nimbus/ca.pem"
-broker_id = "broker-1"
 cloud = "lab"
 
 [clouds.lab]
@@ -57,7 +56,6 @@ func TestLoadRefuses(t *testing.T) {
 		{"[clod.local]\ndriver = \"local\"\n", `:1: unknown setting "clod.local"`},
 		{"cloud = \n", ":1:"},
 		{"broker = \"http://x\"\n", `broker: broker URL "http://x" must read https://host:port`},
-		{"broker_ca = \"/ca\"\n", "broker_ca needs broker_id"},
 		{"cloud = \"moon\"\n", `cloud: there is no cloud "moon" (there are: local)`},
 		{"[clouds.x]\ndriver = \"vws\"\n", `clouds.x.driver: there is no driver "vws" (there are: local)`},
 		{"[clouds.local]\nsubnets = \"10.0.0.0/24\"\n", `clouds.local.subnets: "10.0.0.0/24" must be`},

@@ -23,17 +23,6 @@ func (s *Settings) Validate() error {
 			return fmt.Errorf("broker: %v", err)
 		}
 	}
-	if s.BrokerID != "" {
-		if err := cluster.CheckName(s.BrokerID); err != nil {
-			return fmt.Errorf("broker_id: %v", err)
-		}
-	}
-	if s.BrokerCA != "" && s.BrokerID == "" {
-		return errors.New("broker_ca needs broker_id: the name in the broker's certificate (\"nimbus broker\" prints it)")
-	}
-	if s.BrokerID != "" && s.BrokerCA == "" {
-		return fmt.Errorf("broker_id %q needs broker_ca: the file with the CA that vouches for it", s.BrokerID)
-	}
 	names := slices.Sorted(maps.Keys(s.Clouds))
 	for _, name := range names {
 		if err := cluster.CheckName(name); err != nil {

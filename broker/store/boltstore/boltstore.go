@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"nimbus/broker/match"
 	"nimbus/broker/store"
@@ -27,7 +28,7 @@ type Bolt struct{ db *bbolt.DB }
 // file that another process has open is an error after a second.
 func Open(path string) (*Bolt, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("store %s: another broker has it open", path)
 	}
 	if err != nil {
@@ -138,7 +139,7 @@ func (b *Bolt) List(context.Context) ([]string, error) {
 // Drop removes a log.
 func (b *Bolt) Drop(_ context.Context, id string) error {
 	return b.db.Batch(func(tx *bbolt.Tx) error {
-		if err := tx.DeleteBucket([]byte(id)); err != nil && !errors.Is(err, bbolt.ErrBucketNotFound) {
+		if err := tx.DeleteBucket([]byte(id)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
 			return err
 		}
 		return nil
