@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/cluster"
 )
 
 // Flags that most commands have.
@@ -111,42 +113,8 @@ func usageError(c *cli.Context, err error, _ bool) error {
 
 func unknownOption(command, name string, known []string) error {
 	f := &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unknown option --%s", command, name), Advice: "see --help"}
-	if best := nearest(name, known); best != "" {
+	if best := cluster.Nearest(name, known); best != "" {
 		f.Advice = fmt.Sprintf("did you mean --%s?", best)
 	}
 	return f
-}
-
-// nearest finds the known word that was probably meant.
-func nearest(word string, known []string) string {
-	best, distance := "", max(2, len(word)/3)+1
-	for _, k := range known {
-		if d := editDistance(word, k); len(k) > 2 && d < distance && d < len(k) {
-			best, distance = k, d
-		}
-	}
-	return best
-}
-
-// editDistance counts the letters to insert, drop or change (Levenshtein).
-func editDistance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

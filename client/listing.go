@@ -51,20 +51,13 @@ func (env *Env) listing(name string, list func(*cli.Context, *session, cloud.Dri
 	return &cli.Command{
 		Name:  name,
 		Flags: append(commonFlags(), stringFlags("cloud")...),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			driver, err := s.cloud(s.settings.Cloud)
 			if err != nil {
 				return err
 			}
 			return list(c, s, driver)
-		},
+		}),
 	}
 }
 

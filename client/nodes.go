@@ -17,16 +17,9 @@ func (env *Env) nodesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "nodes",
 		Flags: append(commonFlags(), stringFlags("handle")...),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			return s.nodes(c.Context, c.String("handle"))
-		},
+		}),
 	}
 }
 
@@ -100,16 +93,9 @@ func (env *Env) ctxStatusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "print-ctx-status",
 		Flags: append(commonFlags(), stringFlags("handle")...),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			return s.ctxStatus(c.Context, c.String("handle"))
-		},
+		}),
 	}
 }
 

@@ -35,20 +35,13 @@ func (env *Env) runCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "run",
 		Flags: append(flags, &cli.BoolFlag{Name: "keep"}),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			o, err := parseRun(c)
 			if err != nil {
 				return err
 			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
 			return s.run(c.Context, o)
-		},
+		}),
 	}
 }
 

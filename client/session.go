@@ -54,6 +54,20 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 	return s, nil
 }
 
+// inSession is the frame of a command that takes options only.
+func (env *Env) inSession(work func(*cli.Context, *session) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := noArguments(c); err != nil {
+			return err
+		}
+		s, err := env.open(c)
+		if err != nil {
+			return err
+		}
+		return work(c, s)
+	}
+}
+
 // useBroker names another broker than the settings do, whose CA and key then
 // mean nothing.
 func (s *session) useBroker(url string) {

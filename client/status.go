@@ -20,19 +20,12 @@ func (env *Env) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Flags: append(commonFlags(), stringFlags("handle")...),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			if c.IsSet("handle") {
 				return s.statusOf(c.Context, c.String("handle"))
 			}
 			return s.statusOfAll(c.Context)
-		},
+		}),
 	}
 }
 

@@ -19,16 +19,9 @@ func (env *Env) terminateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "terminate",
 		Flags: append(commonFlags(), &cli.StringSliceFlag{Name: "handle"}, &cli.BoolFlag{Name: "all"}),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			s, err := env.open(c)
-			if err != nil {
-				return err
-			}
+		Action: env.inSession(func(c *cli.Context, s *session) error {
 			return s.terminate(c.Context, c.StringSlice("handle"), c.Bool("all"))
-		},
+		}),
 	}
 }
 

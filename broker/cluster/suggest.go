@@ -2,18 +2,22 @@ package cluster
 
 import "fmt"
 
-// suggestion names the known word that was probably meant, if one is near.
-func suggestion(word string, known []string) string {
-	best, distance := "", 3
+// Nearest is the known word that was probably meant; empty when none is near.
+func Nearest(word string, known []string) string {
+	best, distance := "", max(2, len(word)/3)+1
 	for _, k := range known {
-		if d := editDistance(word, k); d < distance && d < len(k) {
+		if d := editDistance(word, k); len(k) > 2 && d < distance && d < len(k) {
 			best, distance = k, d
 		}
 	}
-	if best == "" {
-		return ""
+	return best
+}
+
+func suggestion(word string, known []string) string {
+	if best := Nearest(word, known); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
 	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return ""
 }
 
 // editDistance counts the letters to insert, drop or change (Levenshtein);
