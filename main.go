@@ -152,6 +152,7 @@ const help = `nimbus: clusters that configure themselves
   nimbus validate FILE                  check a cluster definition
   nimbus networks | list                network and image names of a cloud
   nimbus print-ctx-status               the context state of each address, for scripts
+  nimbus release                        let another machine take a node's place
   nimbus login URL                      store the account's key of a broker elsewhere
 
   nimbus broker                         serve contexts to others

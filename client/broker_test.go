@@ -184,6 +184,23 @@ func (b *fakeBroker) Delete(_ context.Context, id string) error {
 	return nil
 }
 
+func (b *fakeBroker) Release(_ context.Context, id, node string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err != nil {
+		return err
+	}
+	for i := range c.nodes {
+		if c.nodes[i].Node == node {
+			c.nodes[i] = wire.Node{Node: node, State: wire.NodeExpected}
+			b.change(c)
+			return nil
+		}
+	}
+	return wire.Errorf(wire.Forbidden, "there is no node %s", node)
+}
+
 func (b *fakeBroker) Listen(_ context.Context, address string) (string, error) {
 	b.listening = append(b.listening, address)
 	return "https://" + address + ":8443", nil

@@ -12,6 +12,7 @@ func Commands(env *Env) []*cli.Command {
 		env.runCommand(),
 		env.statusCommand(),
 		env.nodesCommand(),
+		env.releaseCommand(),
 		env.terminateCommand(),
 		env.validateCommand(),
 		env.networksCommand(),

@@ -44,6 +44,16 @@ func TestTerminate(t *testing.T) {
 	})
 }
 
+func TestRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"release", "--handle", "cluster-001", "--node", "back-1"}, "Released back-1 of cluster-001")
+		w.expect(6, []string{"print-ctx-status", "--handle", "cluster-001"}, "CTX_NOT_CHECKED_IN")
+		w.expect(2, []string{"release", "--handle", "cluster-001", "--node", "back-7"}, "there is no node back-7")
+		w.expect(1, []string{"release", "--handle", "cluster-001", "--node", "../.."}, "is not a node name")
+		w.expect(1, []string{"release", "--handle", "cluster-009", "--node", "back-1"}, "unknown handle")
+	})
+}
+
 func TestTerminateWorksWhenHalfOfItIsGone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.runs = false // the broker ended

@@ -54,6 +54,7 @@ type Broker interface {
 	Status(ctx context.Context, id string, after uint64) (wire.Status, error)
 	Nodes(ctx context.Context, id string) ([]wire.Node, error)
 	Delete(ctx context.Context, id string) error
+	Release(ctx context.Context, id, node string) error
 	Listen(ctx context.Context, address string) (url string, err error)
 }
 

@@ -65,6 +65,20 @@ Example:
 
 Options:
   --handle HANDLE     which launch` + commonHelp},
+	"release": {"let another machine take a node's place", `Usage:
+  nimbus release --handle HANDLE --node NODE [OPTIONS]
+
+A node's place belongs to the first machine that came with its token. When that
+machine lost its disk, or was not the right one, this frees the place for the
+next that comes. It is refused when other nodes were told of it already: then
+terminate the cluster and launch it again.
+
+Example:
+  nimbus release --handle cluster-001 --node worker-3
+
+Options:
+  --handle HANDLE     which launch
+  --node NODE         which node, workspace-index` + commonHelp},
 	"terminate": {"end a launch", `Usage:
   nimbus terminate --handle HANDLE [--handle HANDLE ...] [OPTIONS]
   nimbus terminate --all

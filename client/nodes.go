@@ -23,32 +23,37 @@ func (env *Env) nodesCommand() *cli.Command {
 	}
 }
 
-// contextNodes asks the broker for the nodes of a launch.
-func (s *session) contextNodes(ctx context.Context, record history.Record) ([]wire.Node, error) {
+// withContext asks something of the broker about the context of a launch.
+func (s *session) withContext(ctx context.Context, record history.Record, ask func(Broker) error) error {
 	if record.Context == nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
 			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
 	}
 	gone := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
 		Advice: "it ends with its launch; the reports of the run are in the history directory"}
 	if record.State == history.Terminated {
-		return nil, gone
+		return gone
 	}
 	broker, err := s.findBroker(ctx, record.Context.Broker)
-	if errors.Is(err, ErrNoBroker) {
-		return nil, gone
-	}
-	var nodes []wire.Node
 	if err == nil {
-		nodes, err = broker.Nodes(ctx, record.Context.ID)
+		err = ask(broker)
 	}
-	if code := wire.CodeOf(err); code == wire.NotFound || code == wire.ContextGone {
-		return nil, gone
+	switch code := wire.CodeOf(err); {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNoBroker) || code == wire.NotFound || code == wire.ContextGone:
+		return gone
 	}
-	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
-	}
-	return nodes, nil
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+}
+
+// contextNodes asks the broker for the nodes of a launch.
+func (s *session) contextNodes(ctx context.Context, record history.Record) (nodes []wire.Node, err error) {
+	err = s.withContext(ctx, record, func(b Broker) error {
+		nodes, err = b.Nodes(ctx, record.Context.ID)
+		return err
+	})
+	return nodes, err
 }
 
 // nodes prints each node as the broker knows it.

@@ -152,7 +152,7 @@ func (s *State) join(at time.Time, j Joined) error {
 	case n.identities != nil && slices.Equal(n.identities, identities):
 		return ErrRepeated
 	case n.identities != nil:
-		return fmt.Errorf("%w: node %s joined before with other addresses or keys; release it if its machine was replaced", ErrPlaceTaken, place)
+		return fmt.Errorf("%w: node %s joined before with other addresses or keys; \"nimbus release\" frees the place if its machine was replaced", ErrPlaceTaken, place)
 	case n.report != nil:
 		return fmt.Errorf("%w: node %s has reported an error before it joined", ErrReported, place)
 	}
@@ -210,7 +210,7 @@ func (s *State) place(c Claimant) (*workspace, cluster.Place, error) {
 		return nil, cluster.Place{}, fmt.Errorf("%w: this machine is %s already", ErrPlaceTaken, held)
 	}
 	if n := &w.nodes[place.Index]; n.claim != "" && n.claim != c.Claim {
-		return nil, cluster.Place{}, fmt.Errorf("%w: another machine holds the place of node %s; release it if that machine is gone", ErrPlaceTaken, place)
+		return nil, cluster.Place{}, fmt.Errorf("%w: another machine holds the place of node %s; \"nimbus release\" frees it if that machine is gone", ErrPlaceTaken, place)
 	}
 	return w, place, nil
 }

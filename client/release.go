@@ -1,0 +1,38 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/cluster"
+)
+
+// release frees the place of a node whose machine lost its claim: its disk was
+// replaced, or another machine took the place with a stolen token.
+func (env *Env) releaseCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "release",
+		Flags: append(commonFlags(), stringFlags("handle", "node")...),
+		Action: env.inSession(func(c *cli.Context, s *session) error {
+			return s.release(c.Context, c.String("handle"), c.String("node"))
+		}),
+	}
+}
+
+func (s *session) release(ctx context.Context, handle, node string) error {
+	_, record, err := s.launch(handle)
+	if err != nil {
+		return err
+	}
+	if _, err := cluster.ParsePlace(node); err != nil {
+		return &Failure{Code: exitUsage, Text: "release: --node: " + err.Error(), Advice: fmt.Sprintf("%q lists the nodes", s.command("nodes", "--handle", handle))}
+	}
+	err = s.withContext(ctx, record, func(b Broker) error { return b.Release(ctx, record.Context.ID, node) })
+	if err != nil {
+		return err
+	}
+	s.out.say("Released %s of %s: the next machine with its token takes the place.\n", node, handle)
+	return nil
+}
