@@ -26,20 +26,17 @@ main() {
 		case $1 in
 		--root | --binary)
 			[ $# -ge 2 ] || usage
-			if [ "$1" = --root ]; then root=${2%/}; else binary=$2; fi
+			option=$1 value=$2
 			shift 2
 			;;
-		--root=*)
-			root=${1#*=}
-			root=${root%/}
-			shift
-			;;
-		--binary=*)
-			binary=${1#*=}
+		--root=* | --binary=*)
+			option=${1%%=*} value=${1#*=}
 			shift
 			;;
 		*) usage ;;
 		esac
+		[ -n "$value" ] || fail "$option is empty" "name a directory or file, or leave the option out"
+		if [ "$option" = --root ]; then root=$value; else binary=$value; fi
 	done
 	here=$(cd "$(dirname "$0")" && pwd)
 	if [ -z "$binary" ]; then
@@ -47,7 +44,13 @@ main() {
 		[ -f "$binary" ] || fail "there is no $binary" "build it with 'make build', or name one with --binary FILE"
 	fi
 	if [ ! -f "$binary" ] || [ ! -r "$binary" ]; then fail "cannot read $binary"; fi
-	[ -z "$root" ] || [ -d "$root" ] || fail "$root is no directory" "mount the image first"
+	if [ -n "$root" ]; then
+		[ -d "$root" ] || fail "$root is no directory" "mount the image first"
+		# A link in the image would lead out of it, into this machine.
+		for part in opt opt/nimbus opt/nimbus/bin opt/nimbus/ctx opt/nimbus/ctx-scripts; do
+			[ ! -L "$root/$part" ] || fail "$root/$part is a symbolic link" "make it a directory, or install with the image as the root (chroot)"
+		done
+	fi
 	[ "$(uname)" = Linux ] || [ -n "$root" ] || fail "the agent runs on Linux; this is $(uname)"
 	target=$root/opt/nimbus
 	mkdir -p "$target/bin" "$target/ctx" 2>/dev/null || fail "cannot write to $target" "run this as root"

@@ -18,6 +18,7 @@ import (
 	"nimbus/agent"
 	"nimbus/broker"
 	"nimbus/client"
+	"nimbus/client/progress"
 	"nimbus/cloud/local"
 )
 
@@ -130,10 +131,11 @@ func usage(err error) error {
 // failed prints an error, then what to do, and returns the exit code: the
 // error's own, or 2 for what has none.
 func failed(stderr io.Writer, err error) int {
-	fmt.Fprintln(stderr, "nimbus: error:", err)
+	// What a broker or a machine said is in some errors: shown, not obeyed.
+	fmt.Fprintln(stderr, "nimbus: error:", progress.Printable(err.Error()))
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) && hint.Hint() != "" {
-		fmt.Fprintln(stderr, "nimbus: hint:", hint.Hint())
+		fmt.Fprintln(stderr, "nimbus: hint:", progress.Printable(hint.Hint()))
 	}
 	var code interface{ ExitCode() int }
 	if errors.As(err, &code) {

@@ -35,13 +35,14 @@ type face struct {
 	hostname string
 	ip       string
 	key      string // empty: nobody told it
+	reported string // by the machine itself
 	member   bool   // of the context
 	label    string // "[[ head #0 ]]", as the console says it
 }
 
-// faces lists the NICs with wantlogin of all instances. What nodes reported of
-// themselves counts first; for instances that take no part in the context
-// there is only what the cloud knows.
+// faces lists the NICs with wantlogin of all instances, by the names that the
+// launch gave them: a machine does not choose for which name it is trusted. A
+// key that the driver knows counts before the one that the machine reported.
 func faces(def *cluster.Definition, machines []deploy.Machine, nodes []wire.Node) []face {
 	identities := map[string][]cluster.Identity{}
 	for _, n := range nodes {
@@ -60,14 +61,23 @@ func faces(def *cluster.Definition, machines []deploy.Machine, nodes []wire.Node
 			f := face{node: m.Node.String(), hostname: m.Name, ip: m.Addresses[i].IP.String(), key: m.HostKey, member: w.Ctx != nil, label: label(w, m.Node.Index)}
 			for _, identity := range identities[f.node] {
 				if identity.Interface == nic.Interface || identity.IP == m.Addresses[i].IP || len(w.NICs) == 1 {
-					f.hostname, f.key = identity.Hostname, identity.Pubkey
+					f.reported = identity.Pubkey
 					break
 				}
+			}
+			if f.key == "" {
+				f.key = f.reported
 			}
 			list = append(list, f)
 		}
 	}
 	return list
+}
+
+// sameKey compares type and key; the comments may differ.
+func sameKey(a, b string) bool {
+	x, y := strings.Fields(a), strings.Fields(b)
+	return len(x) > 1 && len(y) > 1 && x[0] == y[0] && x[1] == y[1]
 }
 
 func label(w *cluster.Workspace, index int) string {
@@ -94,6 +104,9 @@ func (r *run) trust() {
 			}
 			continue
 		}
+		if f.reported != "" && !sameKey(f.key, f.reported) {
+			r.out.warn("%s reports another SSH host key than it was given: the one it was given is trusted\n", f.node)
+		}
 		hosts := []string{f.ip}
 		if f.hostname != "" {
 			hosts = []string{f.hostname, f.ip}
@@ -103,7 +116,15 @@ func (r *run) trust() {
 	if len(entries) == 0 {
 		return
 	}
-	lines, err := knownhosts.Add(r.hostsFile, entries)
+	// On disk first what is to be taken back: the client may die in between.
+	lines, err := knownhosts.Lines(entries)
+	if err == nil {
+		r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Lines: lines}
+		err = r.save()
+	}
+	if err == nil {
+		lines, err = knownhosts.Add(r.hostsFile, entries)
+	}
 	if err != nil {
 		r.out.warn("SSH will ask about the new machines: %v\n", err)
 		return

@@ -13,13 +13,26 @@ need() { # command, package, what for
 	fi
 }
 
+need make make "everything"
 need go golang "everything"
 need git git "planting bugs into the core"
 need gcc gcc "the race detector"
+if [ ! -e /usr/include/stdlib.h ] && [ "$(uname)" = Linux ]; then
+	missing="$missing
+  C headers (Debian: libc6-dev): the race detector"
+	packages="$packages libc6-dev"
+fi
 need sshd openssh-server "logging in to sandboxes"
 need ssh openssh-client "logging in to sandboxes, known_hosts"
 need shellcheck shellcheck "checking the shell scripts"
 [ "$(uname)" != Linux ] || need nsenter util-linux "looking into sandboxes"
+
+# What go.mod asks for; a newer Go fetches that by itself, an old one cannot.
+version() { go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/'; }
+if command -v go >/dev/null 2>&1 && [ "$(version)" -lt 21 ]; then
+	echo "this is $(go env GOVERSION), and go.mod asks for Go $(sed -n 's/^go //p' go.mod): install it from https://go.dev/dl" >&2
+	exit 1
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Normalize puts into words what a definition leaves open: a workspace without
@@ -71,8 +73,8 @@ func (w *Workspace) check(ps *Problems) {
 	}
 	if w.Image == "" {
 		ps.errorf(w.Line, "add <image>name</image>", "workspace %q has no <image>", w.Name)
-	} else if len(w.Image) > 1024 || strings.ContainsFunc(w.Image, func(r rune) bool { return r < ' ' }) {
-		ps.errorf(w.Line, "", "workspace %q: the image name is too long or holds control characters", w.Name)
+	} else if !plain(w.Image) {
+		ps.errorf(w.Line, "", "workspace %q: the image name %.80q is too long, or holds characters that cannot be printed", w.Name, w.Image)
 	}
 	if w.Quantity < 1 || w.Quantity > MaxQuantity {
 		ps.errorf(w.Line, fmt.Sprintf("1 to %d is allowed", MaxQuantity), "workspace %q: the quantity is %d", w.Name, w.Quantity)
@@ -119,8 +121,8 @@ func (w *Workspace) checkNICs(ps *Problems) {
 	for i, n := range w.NICs {
 		if n.Network == "" {
 			ps.errorf(n.Line, "write a network name, such as <nic>public</nic>", "the NIC names no network")
-		} else if len(n.Network) > 255 || strings.ContainsFunc(n.Network, func(r rune) bool { return r < ' ' }) {
-			ps.errorf(n.Line, "", "the network name is too long or holds control characters")
+		} else if !plain(n.Network) {
+			ps.errorf(n.Line, "", "the network name %.80q is too long, or holds characters that cannot be printed", n.Network)
 		}
 		if n.WantLogin && w.Ctx == nil {
 			ps.warnf(n.Line, "add a <ctx>, or leave wantlogin out", "wantlogin has no effect without <ctx>: nobody reports the host key")
@@ -136,6 +138,12 @@ func (w *Workspace) checkNICs(ps *Problems) {
 			ps.errorf(n.Line, "give each NIC a label of its own", "two NICs are labelled %q", n.Interface)
 		}
 	}
+}
+
+// plain tells whether a cloud's name for something can be shown to a person:
+// it may hold blanks and any letters, but nothing that steers a terminal.
+func plain(name string) bool {
+	return len(name) <= 255 && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // checkLabel refuses a label that no NIC bears. With a single NIC there is no

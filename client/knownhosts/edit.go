@@ -13,15 +13,20 @@ const comment = "# cloud-client added this:"
 func add(text string, wanted []host) (out string, ours []string) {
 	known := newKeys(wanted)
 	mine := map[string]bool{} // lines below our comment
-	var b strings.Builder
+	var b []string
 	previous := ""
 	for full := range strings.SplitAfterSeq(text, "\n") {
-		if trimEnd(previous) == comment {
-			mine[trimEnd(full)] = true
+		if trimEnd(previous) != comment || full == "" {
+			b = append(b, known.settle(full))
+		} else if rest := known.yield(full); rest != "" {
+			mine[trimEnd(rest)] = true
+			b = append(b, rest)
+		} else {
+			b = b[:withGap(b, len(b))] // nothing of that block is left
 		}
-		b.WriteString(known.settle(full))
 		previous = full
 	}
+	out = strings.Join(b, "")
 	for i := range wanted {
 		h := &wanted[i]
 		line := h.line()
@@ -30,14 +35,14 @@ func add(text string, wanted []host) (out string, ours []string) {
 			ours = append(ours, line)
 		case !known.covers(h):
 			// The newline in front ends an unfinished line, or leaves one empty.
-			if b.Len() > 0 {
-				b.WriteString("\n")
+			if out != "" {
+				out += "\n"
 			}
-			b.WriteString(comment + "\n" + line + "\n")
+			out += comment + "\n" + line + "\n"
 			ours = append(ours, line)
 		}
 	}
-	return b.String(), ours
+	return out, ours
 }
 
 // keys is what the wanted hosts are to be known by, and which of it the file
@@ -74,16 +79,7 @@ func (k *keys) settle(full string) string {
 		}
 		return full
 	}
-	var keep, drop []string
-	for name := range strings.SplitSeq(l.names, ",") {
-		small := strings.ToLower(name) // ssh knows no case
-		key, ours := k.byName[small][l.keyType]
-		if ours && k.conflict(small, l, key) {
-			drop = append(drop, name)
-		} else {
-			keep = append(keep, name)
-		}
-	}
+	keep, drop := k.divide(l)
 	switch {
 	case drop == nil:
 		return full
@@ -93,6 +89,43 @@ func (k *keys) settle(full string) string {
 	// The names that stay keep their line; what was taken from it is readable
 	// above.
 	return "# " + ended(l.with(drop)) + l.with(keep)
+}
+
+// yield returns what stays of a line that an earlier Add wrote: the names that
+// are now another machine's go without a trace.
+func (k *keys) yield(full string) string {
+	l, ok := parse(full)
+	if !ok {
+		return full
+	}
+	if _, is := l.hashed(); is { // somebody hashed the file since
+		if k.settle(full) != full {
+			return ""
+		}
+		return full
+	}
+	keep, drop := k.divide(l)
+	switch {
+	case drop == nil:
+		return full
+	case keep == nil:
+		return ""
+	}
+	return l.with(keep)
+}
+
+// divide tells which names of a line stay and which get another key.
+func (k *keys) divide(l line) (keep, drop []string) {
+	for name := range strings.SplitSeq(l.names, ",") {
+		small := strings.ToLower(name) // ssh knows no case
+		key, ours := k.byName[small][l.keyType]
+		if ours && k.conflict(small, l, key) {
+			drop = append(drop, name)
+		} else {
+			keep = append(keep, name)
+		}
+	}
+	return keep, drop
 }
 
 // conflict tells whether a line gives a name another key; when it is the same
@@ -111,25 +144,33 @@ func (k *keys) covers(h *host) bool {
 	return !slices.ContainsFunc(h.names, func(name string) bool { return !k.said[[2]string{name, h.keyType}] })
 }
 
-// remove is what Remove makes of the file's text.
+// remove is what Remove makes of the file's text. Of what Add wrote, a part may
+// be left (a later Add took a name), or it may be hashed by now.
 func remove(text string, lines []string) string {
-	wanted := map[string]bool{} // whether it stands below our comment somewhere
-	for _, l := range lines {
-		wanted[trimEnd(l)] = false
+	wanted := make([]added, len(lines))
+	for i, l := range lines {
+		wanted[i] = newAdded(l)
 	}
 	all := strings.SplitAfter(text, "\n")
 	for i := 1; i < len(all); i++ {
-		if _, ok := wanted[trimEnd(all[i])]; ok && trimEnd(all[i-1]) == comment {
-			wanted[trimEnd(all[i])] = true
+		for w := range wanted {
+			if trimEnd(all[i-1]) == comment && wanted[w].is(all[i]) {
+				wanted[w].found = true
+			}
 		}
 	}
 	// From the end, so that a text which had no newline at its end, and got one
 	// from the first block added, loses it with that block.
 	for i := len(all) - 1; i >= 0; i-- {
-		commented, ok := wanted[trimEnd(all[i])]
 		under := i > 0 && trimEnd(all[i-1]) == comment
-		if !ok || commented && !under {
-			continue // the user's own copy of our line stays
+		ours := slices.ContainsFunc(wanted, func(w added) bool {
+			if under {
+				return w.is(all[i])
+			}
+			return !w.found && w.text == trimEnd(all[i]) // the user's own copy of our line stays
+		})
+		if !ours {
+			continue
 		}
 		first := i
 		if under {
@@ -139,6 +180,49 @@ func remove(text string, lines []string) string {
 		i = first
 	}
 	return strings.Join(all, "")
+}
+
+// added is a line that Add wrote.
+type added struct {
+	text  string
+	line  line
+	names map[string]bool
+	found bool // below our comment
+}
+
+func newAdded(text string) added {
+	a := added{text: trimEnd(text), names: map[string]bool{}}
+	a.line, _ = parse(text)
+	for name := range strings.SplitSeq(a.line.names, ",") {
+		a.names[name] = true
+	}
+	return a
+}
+
+// is tells whether a line below our comment is this one, or what is left of
+// it: the same key for some of its names.
+func (a added) is(full string) bool {
+	if trimEnd(full) == a.text {
+		return true
+	}
+	l, ok := parse(full)
+	if !ok || l.keyType != a.line.keyType || l.key != a.line.key {
+		return false
+	}
+	if h, is := l.hashed(); is {
+		for name := range a.names {
+			if h.is(name) {
+				return true
+			}
+		}
+		return false
+	}
+	for name := range strings.SplitSeq(l.names, ",") {
+		if !a.names[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // withGap finds where the block begins whose line is all[i]: at the empty line
@@ -151,7 +235,7 @@ func withGap(all []string, i int) (first int) {
 	}
 	above := &all[first-1]
 	switch {
-	case *above == "\n", *above == "\r\n" && strings.HasSuffix(all[i], "\r\n"): // converted since
+	case *above == "\n", *above == "\r\n" && strings.HasSuffix(all[first], "\r\n"): // converted since
 		return first - 1
 	case i+1 == len(all) || i+2 == len(all) && all[i+1] == "":
 		*above = strings.TrimSuffix(*above, "\n")

@@ -171,7 +171,8 @@ func TestForeignLinesSurvive(t *testing.T) {
 		var lines []string
 		conflicts := round%2 == 1
 		for range r.IntN(8) {
-			if conflicts && r.IntN(3) == 0 {
+			below := len(lines) > 0 && lines[len(lines)-1] == comment // then it would be ours
+			if conflicts && !below && r.IntN(3) == 0 {
 				lines = append(lines, conflicting[r.IntN(len(conflicting))])
 			} else {
 				lines = append(lines, foreign[r.IntN(len(foreign))])
@@ -230,4 +231,26 @@ func FuzzLine(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A later launch may get a name or an address of an earlier one: what is left
+// of the earlier lines goes with either, whichever is taken back first.
+func TestLaunchesThatFollowEachOther(t *testing.T) {
+	const foreign = "example.org " + "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBgu4GaF6C4Pg1Ot2UQdFkm4bMZSyTXJHnnZaq3KkdDI\n"
+	first := []host{{names: []string{"head-0.cluster-001", "10.0.0.2"}, keyType: "ssh-ed25519", key: "AAAA1"}}
+	second := []host{{names: []string{"head-0.cluster-002", "10.0.0.2"}, keyType: "ssh-ed25519", key: "AAAA2"}}
+	again := []host{{names: []string{"head-0.cluster-001", "10.0.0.2"}, keyType: "ssh-ed25519", key: "AAAA3"}}
+	for _, later := range [][]host{second, again} {
+		text, a := add(foreign, first)
+		text, b := add(text, later)
+		if strings.Contains(text, "# 10.0.0.2") || strings.Contains(text, "# head") || strings.Count(text, "10.0.0.2") != 1 {
+			t.Errorf("the address has not changed hands:\n%s", text)
+		}
+		if out := remove(remove(text, a), b); out != foreign {
+			t.Errorf("first and then later taken back:\n%s", out)
+		}
+		if out := remove(remove(text, b), a); out != foreign {
+			t.Errorf("later and then first taken back:\n%s", out)
+		}
+	}
 }

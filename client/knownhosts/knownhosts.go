@@ -64,6 +64,17 @@ func Add(file string, entries []Entry) (added []string, err error) {
 	return added, nil
 }
 
+// Lines are what Add would write for the entries into an empty file. Who
+// remembers them first can take back what an Add did that had no time to tell.
+func Lines(entries []Entry) ([]string, error) {
+	hosts, err := normalize(entries)
+	var lines []string
+	for i := range hosts {
+		lines = append(lines, hosts[i].line())
+	}
+	return lines, err
+}
+
 // Remove takes exactly these lines out again, each with the comment above it.
 // Lines that are not there any more, and a file that is not, are success. A
 // file with nothing left in it is removed.
