@@ -38,6 +38,14 @@ func (a *addresses) add(url string) {
 	a.urls = slices.Insert(a.urls, 0, url)
 }
 
+// remove takes back the URLs of an address.
+func (a *addresses) remove(address string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	prefix := "https://" + net.JoinHostPort(address, "")
+	a.urls = slices.DeleteFunc(a.urls, func(u string) bool { return strings.HasPrefix(u, prefix) })
+}
+
 // bound turns a listener's address into URLs. One that listens everywhere is
 // reached by every address of this machine.
 func (a *addresses) bound(listener net.Addr) error {

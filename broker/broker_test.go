@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -419,6 +420,10 @@ func TestRestart(t *testing.T) {
 	c.Brokers = []string{again.url}
 	after, err := again.owner.Status(ctx, c.ID, 0)
 	must(t, err)
+	if after.Seq <= before.Seq {
+		t.Errorf("seq went from %d to %d: who waits for news would miss them", before.Seq, after.Seq)
+	}
+	after.Seq = before.Seq
 	if !reflect.DeepEqual(before, after) {
 		t.Errorf("before %+v\nafter %+v", before, after)
 	}
@@ -485,6 +490,60 @@ func TestManyJoinAtOnce(t *testing.T) {
 	must(t, err)
 	if status.State != wire.OK {
 		t.Errorf("status %+v", status)
+	}
+}
+
+// Nodes that ask for a large answer and never read it do not keep others from
+// theirs, and a node that asks again ends its earlier request.
+func TestReadersThatDoNotRead(t *testing.T) {
+	b := newBench(t, t.TempDir(), store.NewMemory(), time.Hour)
+	ctx := context.Background()
+	d, problems := cluster.Read("", strings.NewReader(`<cluster><workspace><name>w</name><image>i</image><quantity>2</quantity><nic>n</nic>
+		<ctx><provides><role>r</role></provides><requires><role name="r"/><data name="d">x</data></requires></ctx></workspace></cluster>`))
+	must(t, problems.Err())
+	d.Workspaces[0].Ctx.Requires.Data[0].Value = strings.Repeat("0123456789abcdef", cluster.MaxData/16)
+	for range 7 {
+		d.Workspaces[0].Ctx.Requires.Data = append(d.Workspaces[0].Ctx.Requires.Data, d.Workspaces[0].Ctx.Requires.Data[0])
+	}
+	c, err := b.owner.Create(ctx, wire.Create{Definition: *d, Expires: time.Now().Add(time.Hour)})
+	must(t, err)
+	honest := b.node(c, c.Tokens["w"][1], "honest")
+	_, err = b.node(c, c.Tokens["w"][0], "idle").Join(ctx, face(1))
+	must(t, err)
+	_, err = honest.Join(ctx, face(2))
+	must(t, err)
+	for range 40 {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(b.url, "https://"), &tls.Config{InsecureSkipVerify: true}) // it reads nothing
+		must(t, err)
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET /v1/contexts/%s/manifest?stage=0 HTTP/1.1\r\nHost: x\r\nAuthorization: %s %s\r\n%s: claim-of-the-machine-idle\r\n\r\n", c.ID, wire.NodeScheme, c.Tokens["w"][0], wire.ClaimHeader)
+	}
+	m, _, err := honest.Manifest(ctx, 0)
+	must(t, err)
+	if len(m.Data) != 8 {
+		t.Errorf("%d values", len(m.Data))
+	}
+}
+
+// A token and its claim go to the broker, and nowhere that an answer names.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	b := newBench(t, t.TempDir(), store.NewMemory(), 0)
+	c := b.create(false)
+	hit := make(chan struct{}, 1)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit <- struct{}{} }))
+	defer elsewhere.Close()
+	b.server.Stop()
+	l, err := tls.Listen("tcp", strings.TrimPrefix(b.url, "https://"), &tls.Config{GetCertificate: b.server.Certificate})
+	must(t, err)
+	go http.Serve(l, http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer l.Close()
+	if _, err := b.node(c, c.Tokens["back"][0], "m").Join(context.Background(), face(1)); err == nil {
+		t.Error("joined")
+	}
+	select {
+	case <-hit:
+		t.Error("the redirect was followed")
+	default:
 	}
 }
 

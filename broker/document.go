@@ -72,7 +72,7 @@ const told = 10
 
 // status is how far the context is.
 func (r *rendezvous) status(s *match.State) wire.Status {
-	status := wire.Status{Summary: summarize(s), Seq: s.Seq() + r.refusals, Locked: s.Locked(), Refused: r.refused}
+	status := wire.Status{Summary: summarize(s), Seq: r.version, Locked: s.Locked(), Refused: r.refused}
 	for _, w := range s.Workspaces() {
 		status.Workspaces = append(status.Workspaces, wire.WorkspaceStatus(w))
 	}

@@ -48,13 +48,27 @@ func newPersonal(c Config, urls *addresses) *personal {
 	return p
 }
 
-// listen chooses the port: the one of last time, if it is free.
-func (p *personal) listen() []string {
+// portPatience is how long the port of last time is waited for, when nodes go
+// on asking there.
+const portPatience = 5 * time.Second
+
+// listen chooses the port: the one of last time, if it can be had.
+func (p *personal) listen(service *Service) []string {
 	if p.reach.Port > 0 {
 		address := fmt.Sprintf("127.0.0.1:%d", p.reach.Port)
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return []string{address}
+		for end := time.Now().Add(portPatience); ; time.Sleep(idleInterval) {
+			l, err := net.Listen("tcp", address)
+			if err == nil {
+				l.Close()
+				return []string{address}
+			}
+			if service.Alive() == 0 {
+				break
+			}
+			if time.Now().After(end) {
+				service.Log.Error("the port is taken: nodes that were told of it will not find this broker", "address", address, "error", err)
+				break
+			}
 		}
 	}
 	return []string{"127.0.0.1:0"}
@@ -67,6 +81,17 @@ func (p *personal) listening(address, url string) {
 		p.reach.Addresses = append(p.reach.Addresses, address)
 	}
 	p.save()
+}
+
+// forget takes back addresses whose networks are gone.
+func (p *personal) forget(gone []string) {
+	for _, address := range gone {
+		p.urls.remove(address)
+		p.reach.Addresses = slices.DeleteFunc(p.reach.Addresses, func(a string) bool { return a == address })
+	}
+	if len(gone) > 0 {
+		p.save()
+	}
 }
 
 func (p *personal) save() {
@@ -92,6 +117,7 @@ func (p *personal) serve(ctx context.Context, port int, service *Service, server
 		}
 		p.config.ready.Close()
 	}
+	looked := time.Now()
 	idle := time.NewTicker(idleInterval)
 	defer idle.Stop()
 	for {
@@ -101,6 +127,10 @@ func (p *personal) serve(ctx context.Context, port int, service *Service, server
 		case err := <-server.Failed():
 			return fmt.Errorf("listener: %w", err)
 		case <-idle.C:
+			if time.Since(looked) > patience {
+				looked = time.Now()
+				p.forget(server.Forget())
+			}
 			if service.Alive() == 0 && server.Quiet() > patience {
 				service.Log.Info("nothing left to do")
 				return nil

@@ -23,15 +23,17 @@ type rendezvous struct {
 	gone    chan struct{} // closed when the loop has ended
 
 	// All below belongs to the loop.
-	state    *match.State
-	expires  time.Time
-	latches  []chan struct{} // one for each requirement, closed when its answer is complete
-	closed   []bool
-	answers  []*answer     // one for each requirement, made when first asked for
-	broken   chan struct{} // closed while there is nothing left to wait for
-	changed  chan struct{} // closed and made anew at every change
-	refused  []wire.Refusal
-	refusals uint64 // all there were
+	state   *match.State
+	expires time.Time
+	latches []chan struct{} // one for each requirement, closed when its answer is complete
+	closed  []bool
+	answers []*answer     // one for each requirement, made when first asked for
+	broken  chan struct{} // closed while there is nothing left to wait for
+	changed chan struct{} // closed and made anew at every change
+	refused []wire.Refusal
+	// version grows with every change that an owner can see, also over
+	// restarts: it begins with the time.
+	version uint64
 }
 
 // A proposal is an event to apply, or only a question; then runs in the loop
@@ -45,7 +47,7 @@ type proposal struct {
 
 func newRendezvous(s *Service, id string) *rendezvous {
 	return &rendezvous{id: id, service: s, inbox: make(chan proposal), gone: make(chan struct{}),
-		state: match.New(), broken: make(chan struct{}), changed: make(chan struct{})}
+		state: match.New(), broken: make(chan struct{}), changed: make(chan struct{}), version: uint64(time.Now().UnixMilli())}
 }
 
 // load folds the stored log.
@@ -94,7 +96,10 @@ func (r *rendezvous) send(p proposal) error {
 	case r.inbox <- p:
 		return <-p.done
 	case <-r.gone:
-		return wire.Errorf(wire.ContextGone, "context %s has ended", r.id)
+		if r.ended() {
+			return wire.Errorf(wire.ContextGone, "context %s has ended", r.id)
+		}
+		return wire.Errorf(wire.Unavailable, "the broker is stopping")
 	}
 }
 
@@ -142,6 +147,7 @@ func (r *rendezvous) gather(first proposal) []proposal {
 // handle applies a batch, stores it, and answers. A caller that is told of
 // something can be sure that it is on disk.
 func (r *rendezvous) handle(all []proposal) {
+	before := r.state
 	stored, err := r.store(all)
 	if err != nil {
 		r.service.Log.Error("cannot store", "context", r.id, "error", err)
@@ -158,7 +164,8 @@ func (r *rendezvous) handle(all []proposal) {
 			p.err = p.then(r.state)
 		}
 	}
-	if stored {
+	// A state that was read anew may hold what others have stored.
+	if stored || r.state != nil && r.state != before {
 		r.wake()
 	}
 	for _, p := range all {
@@ -226,6 +233,7 @@ func (r *rendezvous) wake() {
 }
 
 func (r *rendezvous) news() {
+	r.version++
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -268,7 +276,6 @@ func (r *rendezvous) noteRefusal(n httpd.Node, err error) {
 	_ = r.ask(func(*match.State) error {
 		r.refused = append(r.refused, wire.Refusal{At: time.Now().UTC(), Node: place, From: n.From, Reason: err.Error()})
 		r.refused = r.refused[max(0, len(r.refused)-kept):]
-		r.refusals++
 		r.news()
 		return nil
 	})

@@ -57,7 +57,7 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 	if c.personal {
 		personal = newPersonal(c, urls)
 		server.Listening = personal.listening
-		c.Listen = personal.listen()
+		c.Listen = personal.listen(service)
 	}
 	port := 0
 	for _, address := range c.Listen {

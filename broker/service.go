@@ -40,6 +40,7 @@ type Service struct {
 
 	mu       sync.Mutex
 	contexts map[string]*rendezvous
+	unread   map[string]bool // contexts whose log could not be read
 	running  sync.WaitGroup
 	stop     chan struct{}
 }
@@ -48,7 +49,7 @@ var _ httpd.Service = (*Service)(nil)
 
 // Start takes up the contexts that the store holds.
 func (s *Service) Start(ctx context.Context) error {
-	s.contexts = map[string]*rendezvous{}
+	s.contexts, s.unread = map[string]*rendezvous{}, map[string]bool{}
 	s.stop = make(chan struct{})
 	ids, err := s.Store.List(ctx)
 	if err != nil {
@@ -59,6 +60,7 @@ func (s *Service) Start(ctx context.Context) error {
 		if err := r.load(ctx); err != nil {
 			// One damaged log must not keep the others from being served.
 			s.Log.Error("context is left out", "context", id, "error", err)
+			s.unread[id] = true
 			continue
 		}
 		s.run(r)
@@ -98,6 +100,9 @@ func (s *Service) find(id string) (*rendezvous, error) {
 	defer s.mu.Unlock()
 	if r, ok := s.contexts[id]; ok {
 		return r, nil
+	}
+	if s.unread[id] {
+		return nil, wire.Errorf(wire.Unavailable, "the broker cannot read what it stored of context %s; its log says why", id)
 	}
 	return nil, wire.Errorf(wire.NotFound, "there is no context %.64q at this broker: it has ended, or never was", id)
 }
@@ -298,7 +303,9 @@ func (s *Service) Answer(ctx context.Context, n httpd.Node, stage int) (*httpd.A
 				return err
 			}
 			if found = r.answer(requirement); found == nil {
-				missing = state.Missing(requirement)
+				if timeout {
+					missing = state.Missing(requirement)
+				}
 				latch, broken = r.latches[requirement], r.broken
 				return r.hopeless()
 			}

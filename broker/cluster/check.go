@@ -10,12 +10,18 @@ import (
 
 // Normalize puts into words what a definition leaves open: a workspace without
 // a name is member-NN, a single NIC without a label of its own takes that of
-// its one identity, else publicnic, whatever its network is called.
+// its one identity, else publicnic, whatever its network is called. What is
+// said twice is said once: a role that is required twice asks for all that
+// either asks for.
 func (d *Definition) Normalize() {
 	for i := range d.Workspaces {
 		w := &d.Workspaces[i]
 		if w.Name == "" {
 			w.Name, w.Unnamed = fmt.Sprintf("member-%02d", i+1), true
+		}
+		if w.Ctx != nil {
+			w.Ctx.Provides = mergeProvided(w.Ctx.Provides)
+			w.Ctx.Requires.Roles = mergeRequired(w.Ctx.Requires.Roles)
 		}
 		if len(w.NICs) != 1 || w.NICs[0].Interface != "" {
 			continue
@@ -25,6 +31,32 @@ func (d *Definition) Normalize() {
 			w.NICs[0].Interface = w.Ctx.Identities[0]
 		}
 	}
+}
+
+func mergeProvided(roles []ProvidedRole) []ProvidedRole {
+	seen := map[[2]string]bool{}
+	return slices.DeleteFunc(roles, func(r ProvidedRole) bool {
+		key := [2]string{r.Name, r.Interface}
+		again := seen[key]
+		seen[key] = true
+		return again
+	})
+}
+
+func mergeRequired(roles []RequiredRole) []RequiredRole {
+	first := map[string]int{}
+	var merged []RequiredRole
+	for _, r := range roles {
+		i, again := first[r.Name]
+		if !again {
+			first[r.Name] = len(merged)
+			merged = append(merged, r)
+			continue
+		}
+		m := &merged[i]
+		m.Hostname, m.Pubkey, m.Ready = m.Hostname || r.Hostname, m.Pubkey || r.Pubkey, m.Ready || r.Ready
+	}
+	return merged
 }
 
 // Check finds everything that is wrong with a normalized definition, wherever
@@ -157,7 +189,12 @@ func (w *Workspace) checkLabel(ps *Problems, line int, what, label string) {
 		if n.Interface == label {
 			return
 		}
-		labels = append(labels, n.Interface)
+		if n.Interface != "" {
+			labels = append(labels, n.Interface)
+		}
+	}
+	if labels == nil {
+		return // that the NICs have none is said already
 	}
 	ps.errorf(line, "the labels are: "+strings.Join(labels, ", "), "%s is bound to %q, but no NIC of workspace %q has that label", what, label, w.Name)
 }
@@ -178,6 +215,9 @@ func (d *Definition) checkRequired(ps *Problems, provided map[string]bool) {
 		for _, r := range w.Ctx.Requires.Roles {
 			if provided[r.Name] || CheckRole(r.Name) != nil {
 				continue
+			}
+			if ps.full() {
+				return
 			}
 			fix := suggestion(r.Name, known)
 			if fix == "" {

@@ -154,10 +154,10 @@ func (p *decoder) provides(e *element) (roles []ProvidedRole, labels []string) {
 			for _, a := range p.attributes(c, "interface", "_interface") {
 				role.Interface = strings.TrimSpace(a.value)
 			}
-			same := func(r ProvidedRole) bool { return r.Name == role.Name && r.Interface == role.Interface }
-			if !slices.ContainsFunc(roles, same) {
-				roles = append(roles, role)
+			if len(roles) > MaxNames {
+				continue // Check says that there are too many
 			}
+			roles = append(roles, role)
 		default:
 			p.unknown(c, e, "identity", "role")
 		}
@@ -201,7 +201,9 @@ func (p *decoder) requires(e *element) Requires {
 			for _, a := range p.attributes(c, "name") {
 				data.Name = a.value
 			}
-			r.Data = append(r.Data, data)
+			if len(r.Data) <= MaxNames {
+				r.Data = append(r.Data, data)
+			}
 		default:
 			p.unknown(c, e, "identity", "role", "data")
 		}
@@ -209,8 +211,10 @@ func (p *decoder) requires(e *element) Requires {
 	return r
 }
 
-// requiredRole adds a role, or widens the one that is required already.
 func (p *decoder) requiredRole(e *element, r *Requires) {
+	if len(r.Roles) > MaxNames {
+		return // Check says that there are too many
+	}
 	role := RequiredRole{Line: e.line}
 	for _, a := range p.attributes(e, "name", "hostname", "pubkey", "ready") {
 		switch a.name {
@@ -227,14 +231,6 @@ func (p *decoder) requiredRole(e *element, r *Requires) {
 	if role.Name == "" && e.value() != "" {
 		p.problems.errorf(e.line, fmt.Sprintf("write <role name=%q/>", e.value()), "a required role is named by its name attribute, not by its text")
 		return
-	}
-	for i := range r.Roles {
-		if known := &r.Roles[i]; known.Name == role.Name {
-			known.Hostname = known.Hostname || role.Hostname
-			known.Pubkey = known.Pubkey || role.Pubkey
-			known.Ready = known.Ready || role.Ready
-			return
-		}
 	}
 	r.Roles = append(r.Roles, role)
 }

@@ -2,11 +2,13 @@ package cluster
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // read parses a text that must hold no error and gives the definition.
@@ -125,6 +127,52 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%s: %d problems are told", name, len(problems))
 		}
 	}
+}
+
+// No error hides behind warnings, however many there are.
+func TestWarningsHideNoError(t *testing.T) {
+	warnings := strings.Repeat(`<workspace><image>i</image><quantity>1</quantity><nic wantlogin="true">n</nic></workspace>`, 2*maxProblems)
+	for _, mistake := range []string{
+		`<workspace><name>../x</name><image>i</image><quantity>1</quantity><nic>n</nic></workspace>`,
+		`<workspace><image>i</image><quantity>-1</quantity><nic>n</nic></workspace>`,
+		`<workspace><image>i</image><quantity>1</quantity><nic>n</nic><ctx><requires><role name="nobody"/></requires></ctx></workspace>`,
+		`<bogus/>`,
+	} {
+		if _, problems := Read("", strings.NewReader("<cluster>"+warnings+mistake+"</cluster>")); problems.Errors() != 1 {
+			t.Errorf("%s: %d errors", mistake, problems.Errors())
+		}
+	}
+}
+
+// A file of the largest size is judged in seconds, whatever is in it.
+func TestHostileFilesAreJudgedQuickly(t *testing.T) {
+	for name, text := range map[string]string{
+		"roles":       one("<nic>n</nic><ctx><provides>" + numbered("<role>r%d</role>", 150_000) + "</provides></ctx>"),
+		"required":    one("<nic>n</nic><ctx><requires>" + numbered(`<role name="a%d"/>`, 150_000) + "</requires></ctx>"),
+		"both":        one("<nic>n</nic><ctx><provides>" + numbered("<role>a-very-long-name-of-a-role-%d</role>", 20_000) + "</provides><requires>" + numbered(`<role name="another-very-long-name-%d"/>`, 20_000) + "</requires></ctx>"),
+		"workspaces":  "<cluster>" + numbered("<workspace><name>w%d</name><image>i</image><quantity>1</quantity><nic>n</nic><ctx><provides><role>p%[1]d</role></provides><requires><role name=\"q%[1]d\"/></requires></ctx></workspace>", 9_000) + "</cluster>",
+		"suggestions": one(numbered("<nicc%d/>", 100_000)),
+	} {
+		if len(text) > MaxDocument {
+			t.Fatalf("%s is too large", name)
+		}
+		begin := time.Now()
+		if _, problems := Read("", strings.NewReader(text)); problems.Errors() == 0 {
+			t.Errorf("%s is accepted", name)
+		}
+		// Quadratic work would take minutes; no machine is that slow.
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
+	}
+}
+
+func numbered(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
 }
 
 // Whatever the bytes: no panic, and what is accepted survives a round trip.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -60,7 +61,7 @@ func (i Identity) Check() error {
 			return fmt.Errorf("interface label: %w", err)
 		}
 	}
-	if !i.IP.IsValid() || i.IP.IsUnspecified() || i.IP.Zone() != "" {
+	if !i.IP.IsValid() || !i.IP.IsGlobalUnicast() || i.IP.Zone() != "" {
 		return fmt.Errorf("%q is not an address other nodes can use", i.IP)
 	}
 	if i.Hostname != "" {
@@ -71,6 +72,10 @@ func (i Identity) Check() error {
 			if err := CheckName(label); err != nil {
 				return fmt.Errorf("host name %q: %w", i.Hostname, err)
 			}
+		}
+		// These names mean something on every machine already.
+		if _, err := netip.ParseAddr(i.Hostname); err == nil || strings.EqualFold(Short(i.Hostname), "localhost") {
+			return fmt.Errorf("host name %q: it cannot be a node's", i.Hostname)
 		}
 	}
 	return checkPubkey(i.Pubkey)
@@ -84,8 +89,8 @@ func checkPubkey(line string) error {
 	if len(line) > maxPubkey {
 		return fmt.Errorf("the SSH host key is longer than %d bytes", maxPubkey)
 	}
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return errors.New("the SSH host key holds control characters")
+	if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("the SSH host key holds characters that cannot be printed")
 	}
 	fields := strings.Fields(line)
 	if len(fields) < 2 {

@@ -86,15 +86,23 @@ func (ps *Problems) warnf(line int, fix, format string, args ...any) {
 	ps.add(Problem{Line: line, Text: fmt.Sprintf(format, args...), Fix: fix, Warning: true})
 }
 
-// add cuts what a hostile file put into a message.
+// add cuts what a hostile file put into a message, and keeps errors rather
+// than warnings when there are too many: none may hide behind them.
 func (ps *Problems) add(p Problem) {
 	if len(p.Text) > 600 {
 		p.Text = strings.ToValidUTF8(p.Text[:600], "") + "…"
 	}
 	if len(*ps) < maxProblems {
 		*ps = append(*ps, p)
+		return
+	}
+	if last := slices.IndexFunc(*ps, func(o Problem) bool { return o.Warning }); last >= 0 && !p.Warning {
+		*ps = append(slices.Delete(*ps, last, last+1), p)
 	}
 }
+
+// full tells that no further error would be told.
+func (ps Problems) full() bool { return ps.Errors() >= maxProblems }
 
 // inFile names the file in every problem and puts them in its order.
 func (ps Problems) inFile(name string) Problems {

@@ -5,7 +5,7 @@ import "fmt"
 // Nearest is the known word that was probably meant; empty when none is near.
 func Nearest(word string, known []string) string {
 	best, distance := "", max(2, len(word)/3)+1
-	for _, k := range known {
+	for _, k := range known[:min(len(known), MaxNames)] {
 		if d := editDistance(word, k); len(k) > 2 && d < distance && d < len(k) {
 			best, distance = k, d
 		}

@@ -23,8 +23,15 @@ const (
 	maxSmall  = 4 << 10
 )
 
-// bodyTime is how long a caller may take to send a document.
-const bodyTime = 30 * time.Second
+// bodyTime is how long a caller may take to send a document, or to take one;
+// large ones get more, at slowest bytes a second.
+const (
+	bodyTime = 30 * time.Second
+	slowest  = 100 << 10
+)
+
+// smallBody is the size in bytes up to which an answer is just written.
+const smallBody = 64 << 10
 
 // A call is a request whose caller is known.
 type call struct {
@@ -89,6 +96,15 @@ func (s *Server) admit(w who, c *call) error {
 	return nil
 }
 
+// write sends a body. A reader that is gone, or takes too long, is no accident
+// of ours.
+func (c *call) write(body []byte) {
+	control := http.NewResponseController(c.w)
+	_ = control.SetWriteDeadline(time.Now().Add(bodyTime + time.Duration(len(body)/slowest)*time.Second))
+	defer control.SetWriteDeadline(time.Time{})
+	_, _ = c.w.Write(body)
+}
+
 // document reads the request's JSON, bounded in size and time.
 func (c *call) document(into any, limit int64) error {
 	control := http.NewResponseController(c.w)
@@ -122,10 +138,13 @@ func (s *Server) refuse(w http.ResponseWriter, q *http.Request, err error) {
 		s.Log.Error("request failed", "method", q.Method, "path", q.URL.Path, "error", err)
 		e = wire.Errorf(wire.Internal, "the broker had an accident; its log says more")
 	}
+	level := slog.LevelDebug
 	if e.Code == wire.Unauthorized || e.Code == wire.Forbidden {
-		s.Log.Warn("refused", "method", q.Method, "path", q.URL.Path, "from", q.RemoteAddr, "reason", e.Message)
-	} else {
-		s.Log.Log(q.Context(), slog.LevelDebug, "refused", "method", q.Method, "path", q.URL.Path, "from", q.RemoteAddr, "reason", e.Message)
+		level = slog.LevelWarn
+	}
+	// Anybody can send nonsense as fast as the network goes.
+	if passed, ok := s.refusals.take(time.Now()); ok {
+		s.Log.Log(q.Context(), level, "refused", "method", clip(q.Method), "path", clip(q.URL.Path), "from", q.RemoteAddr, "reason", e.Message, "not_logged", passed)
 	}
 	if e.Code == wire.Unauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nimbus"`)

@@ -144,7 +144,12 @@ func (s *Server) manifest(c *call) error {
 	if err != nil || stage < 0 {
 		return wire.Errorf(wire.BadRequest, "stage must be a number from 0")
 	}
-	answer, waiting, err := s.Service.Answer(c.Context(), c.node, stage)
+	ctx, done := s.asking.begin(c)
+	defer done()
+	answer, waiting, err := s.Service.Answer(ctx, c.node, stage)
+	if err != nil && ctx.Err() != nil && c.Context().Err() == nil {
+		return wire.Errorf(wire.Unavailable, "this node asks on another connection")
+	}
 	if err != nil {
 		return err
 	}
@@ -161,13 +166,15 @@ func (s *Server) manifest(c *call) error {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	// Many get the same body at the same moment: a few at a time, or the
 	// buffers of all connections fill up at once.
-	select {
-	case s.bodies <- struct{}{}:
-		defer func() { <-s.bodies }()
-	case <-c.Context().Done():
-		return nil
+	if len(body) > smallBody {
+		select {
+		case s.bodies <- struct{}{}:
+			defer func() { <-s.bodies }()
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	_, _ = c.w.Write(body) // a reader that is gone is no accident
+	c.write(body)
 	return nil
 }
 
@@ -221,6 +228,6 @@ func (c *call) reply(status int, document any) error {
 	}
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(append(body, '\n'))
+	c.write(append(body, '\n'))
 	return nil
 }

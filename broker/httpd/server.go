@@ -38,6 +38,8 @@ type Server struct {
 
 	http        *http.Server
 	bodies      chan struct{}
+	asking      asking
+	refusals    limit
 	requests    atomic.Int64
 	lastRequest atomic.Int64 // nanoseconds since 1970
 
@@ -121,6 +123,33 @@ func (s *Server) AddListener(address string) (string, error) {
 		s.Listening(ip.String(), url)
 	}
 	return url, nil
+}
+
+// Forget stops listening at addresses that this machine does not have any
+// more, and returns them: the networks they belonged to are gone, and another
+// one may get them.
+func (s *Server) Forget() []string {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	here := map[netip.Addr]bool{}
+	for _, one := range all {
+		if prefix, err := netip.ParsePrefix(one.String()); err == nil {
+			here[prefix.Addr()] = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var gone []string
+	for ip, l := range s.listeners {
+		if !here[ip] && !ip.IsLoopback() && !ip.IsUnspecified() {
+			l.Close()
+			delete(s.listeners, ip)
+			gone = append(gone, ip.String())
+		}
+	}
+	return gone
 }
 
 func (s *Server) serveTLS(l net.Listener) {

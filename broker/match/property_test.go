@@ -1,6 +1,7 @@
 package match
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -127,6 +128,9 @@ func (c *choices) event(d *cluster.Definition, at time.Time) Event {
 	joined := &Joined{Claimant: claimant}
 	for k, nic := range w.NICs {
 		i := cluster.Identity{Interface: nic.Interface, Pubkey: "t AAAA", IP: netip.AddrFrom4([4]byte{10, byte(len(w.Name) + int(w.Name[1])), byte(index), byte(k)})}
+		if c.of(4) == 0 {
+			i.Hostname = []string{"x", "x.a", "x.b", "W0-0", "w1-1.c"}[c.of(5)] // may clash
+		}
 		if !c.often() {
 			i.IP = netip.AddrFrom4([4]byte{10, 9, 9, byte(c.of(3))}) // may clash
 		}
@@ -152,7 +156,7 @@ func live(t *testing.T, bytes []byte) {
 	}
 	told := map[int]cluster.Manifest{}
 	for n := 1; c.more() && n < 200; n++ {
-		e := c.event(d, time.Unix(int64(n), 0))
+		e := c.event(d, time.Unix(int64(n), 0).UTC())
 		before := s.AllOK()
 		if err := s.Apply(e); err == nil {
 			checkHolder(t, count(log), e)
@@ -165,12 +169,12 @@ func live(t *testing.T, bytes []byte) {
 		}
 		checkNow(t, s, log, told)
 	}
-	again, err := Replay(log)
+	again, err := Replay(stored(t, log))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(s, again) {
-		t.Fatal("replayed, it is another state")
+		t.Fatal("stored and replayed, it is another state")
 	}
 	checkOrder(t, s, log, c)
 }
@@ -190,6 +194,20 @@ func checkHolder(t *testing.T, tr truth, e Event) {
 			t.Fatalf("%s was accepted, but %q holds the place", what(e), claim)
 		}
 	}
+}
+
+// stored is a log as a store gives it back.
+func stored(t *testing.T, log []Event) []Event {
+	t.Helper()
+	text, err := json.Marshal(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back []Event
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	return back
 }
 
 func what(e Event) string {
@@ -273,7 +291,9 @@ func count(log []Event) truth {
 		case e.Joined != nil:
 			p := where(e.Joined.Claimant)
 			tr.holder[e.Joined.Claim] = p
-			tr.joined[p] = e.Joined.Identities
+			if !tr.keyless(p, e.Joined.Identities) {
+				tr.joined[p] = e.Joined.Identities
+			}
 		case e.Reported != nil:
 			p := where(e.Reported.Claimant)
 			tr.holder[e.Reported.Claim] = p
@@ -296,6 +316,29 @@ func count(log []Event) truth {
 		}
 	}
 	return tr
+}
+
+// keyless tells whether somebody requires a key of the node that it has not:
+// such a node fails, and completes nobody's answer.
+func (tr truth) keyless(p cluster.Place, identities []cluster.Identity) bool {
+	provider, _ := tr.definition.Find(p.Workspace)
+	for i := range tr.definition.Workspaces {
+		ctx := tr.definition.Workspaces[i].Ctx
+		if ctx == nil {
+			continue
+		}
+		for _, role := range ctx.Requires.Roles {
+			for _, provided := range provider.Ctx.Provides {
+				for _, identity := range identities {
+					if role.Pubkey && provided.Name == role.Name && identity.Pubkey == "" &&
+						(provided.Interface == "" || provided.Interface == identity.Interface || len(identities) == 1) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
 }
 
 // each calls f for every expected node.
@@ -333,11 +376,25 @@ func checkManifest(t *testing.T, tr truth, r cluster.Requires, m cluster.Manifes
 		t.Fatal(err)
 	}
 	nodes := map[cluster.Place]bool{}
+	named := map[string]cluster.Place{}
 	for _, n := range m.Nodes {
 		if nodes[n.Place] {
 			t.Fatalf("node %s is told twice", n.Place)
 		}
 		nodes[n.Place] = true
+		for _, i := range n.Identities {
+			if other, taken := named[cluster.Short(i.Hostname)]; taken && other != n.Place {
+				t.Fatalf("%s and %s are both called %q", other, n.Place, i.Hostname)
+			}
+			named[cluster.Short(i.Hostname)] = n.Place
+		}
+	}
+	for j, role := range r.Roles {
+		for _, provider := range m.Roles[j].Providers {
+			if i := m.Identity(provider); role.Pubkey && i.Pubkey == "" || i.Hostname == "" {
+				t.Fatalf("role %s: %s is told without its key or name", role.Name, i.IP)
+			}
+		}
 	}
 	tr.each(func(w *cluster.Workspace, p cluster.Place) {
 		needed := r.Identity
@@ -395,6 +452,7 @@ func checkOrder(t *testing.T, s *State, log []Event, c *choices) {
 		t.Fatal(err)
 	}
 	backward, _ := Replay(log[:1])
+	_, _ = forward.Apply(Event{Locked: &Locked{}}), backward.Apply(Event{Locked: &Locked{}})
 	for i := range joins {
 		_ = forward.Apply(joins[i])
 		_ = backward.Apply(joins[len(joins)-1-i])

@@ -184,5 +184,5 @@ func (s *State) told(w *workspace) bool {
 			}
 		}
 	}
-	return s.requirements[w.requirement].missing == 0
+	return false
 }

@@ -20,11 +20,13 @@ type State struct {
 	locked, cancelled, expired bool
 	added                      []cluster.Data
 
-	workspaces []workspace // those that take part, in the order of the definition
-	position   map[string]int
+	workspaces []workspace    // those that take part, in the order of the definition
+	position   map[string]int // by name
 	claims     map[string]cluster.Place
+	released   map[string]bool // claims that are good for nothing any more
 	ips        map[netip.Addr]cluster.Place
-	hosts      map[string]cluster.Place // lower case
+	hosts      map[string]cluster.Place // full and short names, lower case
+	reserved   map[string]cluster.Place // workspaces, lower case
 
 	conditions   []condition
 	requirements []requirement
@@ -54,6 +56,7 @@ type keyedRole struct{ name, requirer string }
 type node struct {
 	claim      string
 	identities []cluster.Identity // nil: has not joined
+	counted    bool               // its join served the conditions
 	joined     time.Time
 	reported   time.Time
 	report     *Report
@@ -126,10 +129,13 @@ func (s *State) create(at time.Time, c Created) error {
 	s.claims = map[string]cluster.Place{}
 	s.ips = map[netip.Addr]cluster.Place{}
 	s.hosts = map[string]cluster.Place{}
+	s.released = map[string]bool{}
+	s.reserved = map[string]cluster.Place{}
 	for i := range c.Definition.Workspaces {
 		w := &c.Definition.Workspaces[i]
 		if w.Ctx != nil {
 			s.position[w.Name] = len(s.workspaces)
+			s.reserved[strings.ToLower(w.Name)] = cluster.Place{Workspace: w.Name, Index: w.Quantity}
 			s.workspaces = append(s.workspaces, workspace{Workspace: w, nodes: make([]node, w.Quantity)})
 			s.expected += w.Quantity
 		}
@@ -160,7 +166,7 @@ func (s *State) join(at time.Time, j Joined) error {
 		if other, taken := s.ips[i.IP]; taken {
 			return fmt.Errorf("%w: node %s reports the address %s, which is that of %s", ErrAddressTaken, place, i.IP, other)
 		}
-		if other, taken := s.hosts[strings.ToLower(i.Hostname)]; taken {
+		if other, taken := s.owner(i.Hostname); taken && other != place {
 			return fmt.Errorf("%w: node %s reports the host name %q, which is that of %s", ErrAddressTaken, place, i.Hostname, other)
 		}
 	}
@@ -168,18 +174,45 @@ func (s *State) join(at time.Time, j Joined) error {
 	s.claims[j.Claim] = place
 	for _, i := range identities {
 		s.ips[i.IP] = place
-		s.hosts[strings.ToLower(i.Hostname)] = place
+		for _, name := range names(i.Hostname) {
+			s.hosts[name] = place
+		}
 	}
 	n.claim, n.identities, n.joined = j.Claim, identities, at
 	w.joined++
 	s.joined++
-	s.serve(w.byJoin)
 	if role := w.keyless(n); role != nil {
 		// Nothing would ever complete the answer: better an error now.
 		s.fail(w, place, at, Report{Step: "join", Code: 4,
 			Log: fmt.Sprintf("workspace %q requires the role %q with its SSH host key, but %s reported none: have sshd, or at least its host keys, before the agent runs\n", role.requirer, role.name, place)})
+		return nil
 	}
+	n.counted = true
+	s.serve(w.byJoin)
 	return nil
+}
+
+// names are what other machines will call a host: in full, and in short.
+func names(hostname string) []string {
+	full := strings.ToLower(hostname)
+	return []string{full, cluster.Short(full)}
+}
+
+// owner tells whose a host name is: the node's that has joined with it, in
+// full or in short, or the one's that would be called so if it had no name of
+// its own.
+func (s *State) owner(hostname string) (cluster.Place, bool) {
+	for _, name := range names(hostname) {
+		if place, taken := s.hosts[name]; taken {
+			return place, true
+		}
+		if p, err := cluster.ParsePlace(name); err == nil {
+			if w, known := s.reserved[p.Workspace]; known && p.Index < w.Index {
+				return cluster.Place{Workspace: w.Workspace, Index: p.Index}, true
+			}
+		}
+	}
+	return cluster.Place{}, false
 }
 
 // place finds the place that a machine may speak for, and its workspace.
@@ -190,6 +223,9 @@ func (s *State) place(c Claimant) (*workspace, cluster.Place, error) {
 	}
 	if c.Claim == "" || len(c.Claim) > 128 {
 		return nil, cluster.Place{}, fmt.Errorf("%w: a machine must make a claim", ErrInvalid)
+	}
+	if s.released[c.Claim] {
+		return nil, cluster.Place{}, fmt.Errorf("%w: the place of this machine was released for another one", ErrPlaceTaken)
 	}
 	w := &s.workspaces[i]
 	place := cluster.Place{Workspace: c.Workspace, Index: c.Index}
@@ -348,17 +384,25 @@ func (s *State) release(place cluster.Place) error {
 	if n.claim == "" {
 		return ErrRepeated
 	}
+	if n.report != nil && n.report.OK {
+		return fmt.Errorf("%w: node %s has reported ok", ErrTold, place)
+	}
 	if n.identities != nil && s.told(w) {
 		return fmt.Errorf("%w: others know the addresses and keys of node %s already", ErrTold, place)
 	}
 	delete(s.claims, n.claim)
+	s.released[n.claim] = true
 	for _, identity := range n.identities {
 		delete(s.ips, identity.IP)
-		delete(s.hosts, strings.ToLower(identity.Hostname))
+		for _, name := range names(identity.Hostname) {
+			delete(s.hosts, name)
+		}
 	}
 	if n.identities != nil {
 		w.joined--
 		s.joined--
+	}
+	if n.counted {
 		s.unserve(w.byJoin)
 	}
 	if n.report != nil {

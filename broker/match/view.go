@@ -145,7 +145,7 @@ func (s *State) Missing(requirement int) []string {
 	return missing
 }
 
-func hasJoined(n *node) bool { return n.identities != nil }
+func hasJoined(n *node) bool { return n.counted }
 func isOK(n *node) bool      { return n.report != nil && n.report.OK }
 
 // lacking names the first few nodes that are not there yet.

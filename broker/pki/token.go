@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"nimbus/broker/wire"
 )
@@ -119,8 +120,14 @@ func MakeDir(dir string) error {
 		return err
 	}
 	info, err := os.Stat(dir)
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("%s is open to others (mode %v): chmod 700 it, or choose another directory", dir, info.Mode().Perm())
 	}
-	return err
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d, who could read every key in it: choose another directory", dir, stat.Uid)
+	}
+	return nil
 }

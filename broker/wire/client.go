@@ -116,7 +116,7 @@ func NewClient(e Endpoint) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{caller{&http.Client{Transport: transport}, base, func(h http.Header) {
+	return &Client{caller{httpClient(transport), base, func(h http.Header) {
 		if e.Key != "" {
 			h.Set("Authorization", "Bearer "+e.Key)
 		}
@@ -126,7 +126,7 @@ func NewClient(e Endpoint) (*Client, error) {
 // NewLocalClient makes a client for a broker on this machine. Who may open its
 // socket is its owner.
 func NewLocalClient(socket string) *Client {
-	return &Client{caller{&http.Client{Transport: socketTransport(socket)}, "http://local", func(http.Header) {}}}
+	return &Client{caller{httpClient(socketTransport(socket)), "http://local", func(http.Header) {}}}
 }
 
 // Create makes a context.

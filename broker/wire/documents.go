@@ -6,7 +6,9 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"nimbus/broker/cluster"
 )
@@ -158,8 +160,8 @@ func (r *Report) Check() error {
 	switch {
 	case len(r.Log) > MaxLog:
 		return fmt.Errorf("the log is longer than %d KiB: send its end", MaxLog>>10)
-	case len(r.Step) > MaxStep:
-		return fmt.Errorf("the step is longer than %d bytes", MaxStep)
+	case len(r.Step) > MaxStep || strings.ContainsFunc(r.Step, func(c rune) bool { return !unicode.IsPrint(c) }):
+		return fmt.Errorf("the step must be one printable line of at most %d bytes", MaxStep)
 	case r.Stage < 0:
 		return errors.New("the stage is negative")
 	}

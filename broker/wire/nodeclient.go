@@ -25,7 +25,7 @@ func NewNodeClient(b *Bootstrap, claim string) (*NodeClient, error) {
 		return nil, err
 	}
 	return &NodeClient{
-		caller: caller{&http.Client{Transport: transport}, base, func(h http.Header) {
+		caller: caller{httpClient(transport), base, func(h http.Header) {
 			h.Set("Authorization", NodeScheme+" "+b.Token)
 			h.Set(ClaimHeader, claim)
 		}},

@@ -68,6 +68,11 @@ func transportTo(urls []string, brokerID, ca string, issued time.Time) (*http.Tr
 	}, base, nil
 }
 
+// httpClient follows no redirects: they could lead a credential elsewhere.
+func httpClient(transport http.RoundTripper) *http.Client {
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 // notBefore is the clock, but never before the time when the bootstrap
 // document was issued: machines without a clock of their own start in 1970.
 func notBefore(issued time.Time) func() time.Time {

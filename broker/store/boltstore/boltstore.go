@@ -25,7 +25,8 @@ const gather = time.Millisecond
 type Bolt struct{ db *bbolt.DB }
 
 // Open opens the file and makes it when it is missing, for its owner only. A
-// file that another process has open is an error after a second.
+// file that another process has open is an error after a few seconds: a broker
+// that ends holds it a little longer.
 func Open(path string) (*Bolt, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
