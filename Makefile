@@ -5,7 +5,7 @@ export CGO_ENABLED = 0
 GO ?= go
 LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
 
-.PHONY: build demo test lint test-deps bench fuzz test-acme clean
+.PHONY: build demo test namespaces lint test-deps bench fuzz test-acme clean
 build:
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
@@ -18,9 +18,14 @@ test-deps:
 
 # The packages with the race detector; the sessions of the root package with the
 # static program that users run, as its own keeper, sandbox and agent.
-test: test-deps
+test: test-deps namespaces
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^nimbus$$')
 	$(GO) test -timeout 10m .
+
+# The sessions launch real sandboxes.
+namespaces:
+	@[ "$$(uname)" != Linux ] || unshare --net --mount true 2>/dev/null || \
+		{ echo "make test needs the right to make namespaces: run it as root on Linux (sudo make test)" >&2; exit 1; }
 
 lint: test-deps
 	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -59,7 +59,14 @@ main() {
 	cp "$binary" "$target/bin/.nimbus.new" || fail "cannot write to $target/bin"
 	chmod 755 "$target/bin/.nimbus.new"
 	mv -f "$target/bin/.nimbus.new" "$target/bin/nimbus"
-	ln -sfn ../bin/nimbus "$target/ctx/launch.sh"
+	# A script, as it always was: people write "sh launch.sh" into rc.local.
+	rm -f "$target/ctx/launch.sh"
+	cat >"$target/ctx/launch.sh" <<-'EOF'
+		#!/bin/sh
+		# Configures this machine as a node of a cluster; to be called at boot.
+		exec "$(dirname "$0")/../bin/nimbus" agent "$@"
+	EOF
+	chmod 755 "$target/ctx/launch.sh"
 	for name in ctx-agent ctx-broker cloud-client cloud-client.sh; do
 		ln -sfn nimbus "$target/bin/$name"
 	done

@@ -17,6 +17,7 @@ import (
 
 	"nimbus/agent"
 	"nimbus/broker"
+	"nimbus/broker/cluster"
 	"nimbus/client"
 	"nimbus/client/progress"
 	"nimbus/cloud/local"
@@ -51,6 +52,9 @@ func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Rea
 	if subcommand, ok := applets[name]; ok {
 		rest = append([]string{subcommand}, rest...)
 	}
+	if !isClassic && len(rest) > 0 {
+		rest = asOtherToolsSay(rest)
+	}
 	env, err := client.System(command, isClassic, stdin, stdout, stderr)
 	if err != nil {
 		return failed(stderr, err)
@@ -75,6 +79,18 @@ func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Rea
 	return 0
 }
 
+// asOtherToolsSay takes what people type by habit: "help", "help run",
+// "--version".
+func asOtherToolsSay(rest []string) []string {
+	switch rest[0] {
+	case "--version", "-v":
+		return []string{"version"}
+	case "help":
+		return append(rest[1:len(rest):len(rest)], "--help")
+	}
+	return rest
+}
+
 // application is the tree of all commands. (A new one for each call: the
 // library keeps what it parsed.)
 func application(env *client.Env) *cli.App {
@@ -93,8 +109,8 @@ func application(env *client.Env) *cli.App {
 		DisableSliceFlagSeparator: true,
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err) },
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usage(fmt.Errorf("there is no command %q", c.Args().First()))
+			if name := c.Args().First(); name != "" {
+				return unknownCommand(name, c.App.Commands)
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -122,6 +138,20 @@ func versionCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+func unknownCommand(name string, commands []*cli.Command) error {
+	var known []string
+	for _, c := range commands {
+		if !c.Hidden {
+			known = append(known, c.Name)
+		}
+	}
+	failure := &client.Failure{Code: 1, Text: fmt.Sprintf("there is no command %q", name), Advice: "nimbus --help lists the commands"}
+	if best := cluster.Nearest(name, known); best != "" {
+		failure.Advice = fmt.Sprintf("did you mean %q? nimbus --help lists the commands", best)
+	}
+	return failure
 }
 
 func usage(err error) error {
