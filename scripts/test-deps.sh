@@ -25,7 +25,10 @@ fi
 need sshd openssh-server "logging in to sandboxes"
 need ssh openssh-client "logging in to sandboxes, known_hosts"
 need shellcheck shellcheck "checking the shell scripts"
-[ "$(uname)" != Linux ] || need nsenter util-linux "looking into sandboxes"
+if [ "$(uname)" = Linux ]; then
+	need ip iproute2 "looking into sandboxes"
+	need nsenter util-linux "looking into sandboxes"
+fi
 
 # What go.mod asks for; a newer Go fetches that by itself, an old one cannot.
 version() { go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/'; }
