@@ -35,7 +35,7 @@ lint: test-deps
 	shellcheck install.sh scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
-	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench
+	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker
 
 # Each fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

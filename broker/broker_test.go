@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ import (
 
 // A bench is a broker on a real port, with its owner's client.
 type bench struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	url     string
 	service *Service
@@ -45,7 +46,7 @@ const definition = `<cluster>
     <ctx><provides><identity/><role>minion</role></provides><requires><role name="boss"/></requires></ctx></workspace>
 </cluster>`
 
-func newBench(t *testing.T, dir string, s store.Store, hold time.Duration) *bench {
+func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *bench {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	authority, err := pki.OpenAuthority(dir, time.Now())
@@ -82,7 +83,7 @@ func readFile(path string) (string, error) {
 	return string(data), err
 }
 
-func readKey(t *testing.T, secrets *pki.Secrets) string {
+func readKey(t testing.TB, secrets *pki.Secrets) string {
 	t.Helper()
 	key, err := readFile(secrets.OwnerKeyFile())
 	if err != nil {
@@ -134,7 +135,7 @@ func wantCode(t *testing.T, err error, code wire.Code) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -557,4 +558,45 @@ func TestAnyAddressWillDo(t *testing.T) {
 	c.Brokers = []string{"https://" + dead.Addr().String(), b.url}
 	_, err = b.node(c, c.Tokens["back"][0], "m").Join(context.Background(), face(1))
 	must(t, err)
+}
+
+// BenchmarkExchange is the whole exchange over TLS with a store on disk: every
+// node joins, is told of all, and reports. Both sides are in this process.
+func BenchmarkExchange(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprint("nodes=", n), func(b *testing.B) {
+			ctx := context.Background()
+			dir := b.TempDir()
+			s, err := boltstore.Open(filepath.Join(dir, "contexts.db"))
+			must(b, err)
+			defer s.Close()
+			broker := newBench(b, dir, s, 0)
+			d, problems := cluster.Read("", strings.NewReader(fmt.Sprintf(`<cluster><workspace><name>w</name><image>i</image><quantity>%d</quantity><nic>n</nic>
+				<ctx><provides><identity/></provides><requires><identity/></requires></ctx></workspace></cluster>`, n)))
+			must(b, problems.Err())
+			key := "ssh-ed25519 " + base64.StdEncoding.EncodeToString(make([]byte, 51)) + " root@node"
+			for b.Loop() {
+				c, err := broker.owner.Create(ctx, wire.Create{Definition: *d, Expires: time.Now().Add(time.Hour)})
+				must(b, err)
+				var wg sync.WaitGroup
+				for i := range n {
+					wg.Go(func() {
+						node := broker.node(c, c.Tokens["w"][i], fmt.Sprint(i))
+						_, err := node.Join(ctx, wire.Join{Identities: []cluster.Identity{{Interface: "publicnic", IP: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Pubkey: key}}})
+						if err == nil {
+							_, _, err = node.Manifest(ctx, 0)
+						}
+						if err == nil {
+							err = node.Report(ctx, wire.Report{OK: true})
+						}
+						if err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				must(b, broker.owner.Delete(ctx, c.ID))
+			}
+		})
+	}
 }

@@ -33,7 +33,7 @@ fi
 # What go.mod asks for; a newer Go fetches that by itself, an old one cannot.
 version() { go env GOVERSION | sed 's/^go1\.\([0-9]*\).*/\1/'; }
 if command -v go >/dev/null 2>&1 && [ "$(version)" -lt 21 ]; then
-	echo "this is $(go env GOVERSION), and go.mod asks for Go $(sed -n 's/^go //p' go.mod): install it from https://go.dev/dl" >&2
+	echo "this is $(go env GOVERSION), and go.mod asks for Go $(sed -n 's/^go //p' go.mod): install a newer one" >&2
 	exit 1
 fi
 [ -n "$missing" ] || exit 0
