@@ -30,38 +30,40 @@ func Run(ctx context.Context, cfg Config, console io.Writer) (err error) {
 	}
 	threshold, _ := level(cfg.LogLevel) // Validate knows it
 	sink := NewLog(console, threshold)
-	log := slog.New(sink)
 	defer sink.Close()
+	s := &session{cfg: cfg, sink: sink, log: slog.New(sink)}
 	defer func() {
 		if p := recover(); p != nil {
-			log.Error(fmt.Sprintf("internal: %v\n%s", p, debug.Stack()))
+			s.log.Error(fmt.Sprintf("internal: %v\n%s", p, debug.Stack()))
+			s.distress(ctx, CodeInternal)
 			err = exitf(CodeInternal, "internal: %v", p)
 		}
 	}()
-	found, err := cfg.places(log).Find(ctx)
+	s.found, err = cfg.places(s.log).Find(ctx)
 	var none *source.NotFoundError
 	if errors.As(err, &none) {
-		log.Info(none.Error())
+		s.log.Info(none.Error())
 		return nil
 	}
 	if err != nil {
-		log.Error(err.Error())
-		return &ExitError{CodeFailed, err}
+		return s.failed(err)
 	}
-	token, err := wire.ParseToken(found.Token)
-	if err != nil {
-		return &ExitError{CodeFailed, err}
+	if s.token, err = wire.ParseToken(s.found.Token); err != nil {
+		return s.failed(err)
 	}
-	sink.Hide(found.Token, token.MAC)
-	state, err := openState(cfg.StateDir, found.Context)
-	if err != nil {
+	s.place = cluster.Place{Workspace: s.token.Workspace, Index: max(0, s.token.Index)}
+	sink.Hide(s.found.Token, s.token.MAC)
+	s.state, err = openState(cfg.StateDir, s.found.Context)
+	if errors.Is(err, errBusy) {
 		return &ExitError{CodeEnvironment, err}
 	}
-	defer state.close()
+	if err != nil {
+		return s.unable(ctx, err)
+	}
+	defer s.state.close()
 	if err := sink.Open(cfg.LogFile); err != nil {
-		return &ExitError{CodeEnvironment, err}
+		s.log.Warn(err.Error() + "; going on with the console only")
 	}
-	s := &session{cfg: cfg, sink: sink, log: log, found: found, token: token, state: state, progress: state.progress()}
 	return s.run(ctx)
 }
 
@@ -89,7 +91,7 @@ type session struct {
 
 func (s *session) run(ctx context.Context) error {
 	s.log.Info("found a bootstrap document", "where", s.found.Where, "context", s.found.Context)
-	s.place = cluster.Place{Workspace: s.token.Workspace, Index: max(0, s.token.Index)}
+	s.progress = s.state.progress()
 	if p := s.progress; p.Reported {
 		if p.Report.OK {
 			s.log.Info("already contextualized", "context", s.found.Context)
@@ -97,9 +99,12 @@ func (s *session) run(ctx context.Context) error {
 		}
 		return s.failed(fmt.Errorf("this machine failed before, in step %q; start a new one", p.Report.Step))
 	}
+	if g := s.progress.Group; g != nil && g.End(s.found.Context) {
+		s.log.Warn("the agent before was killed; what it left running was ended", "step", s.progress.Step)
+	}
 	claim, err := s.state.claim()
 	if err != nil {
-		return s.failed(err)
+		return s.unable(ctx, err)
 	}
 	s.sink.Hide(claim)
 	if s.client, err = wire.NewNodeClient(s.found.Bootstrap, claim); err != nil {
@@ -115,13 +120,18 @@ func (s *session) run(ctx context.Context) error {
 	case err == nil:
 		s.progress.Report = &wire.Report{Stage: s.stage, OK: true}
 		if err := s.state.saveProgress(s.progress); err != nil {
-			return s.failed(err)
+			s.log.Error(err.Error()) // the report can still be sent
 		}
 		return s.deliver(ctx)
 	case ctx.Err() != nil:
 		s.log.Warn("stopped; the next start goes on from here")
 		return exitf(CodeFailed, "stopped before the end")
 	case errors.As(err, &refused) && !refused.report:
+		if refused.unknown {
+			if err := s.state.forgetIdentities(); err != nil {
+				s.log.Error(err.Error())
+			}
+		}
 		return s.failed(err)
 	case errors.As(err, &step):
 		return s.problem(ctx, step)
@@ -140,8 +150,7 @@ func (s *session) work(ctx context.Context) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	var err error
-	if s.identities, err = s.describe(ctx); err != nil {
+	if err := s.identify(ctx); err != nil {
 		return err
 	}
 	if err := s.join(ctx); err != nil {
@@ -164,12 +173,14 @@ func (s *session) work(ctx context.Context) error {
 // settle makes this machine ready for the context: an image may remember
 // another one, and may have no scripts yet.
 func (s *session) settle(ctx context.Context) error {
-	if last := s.state.lastContext(); last != "" && last != s.found.Context {
-		s.log.Info("this machine was in another context before", "context", last)
-		s.clean(ctx, last)
-	}
-	if err := s.state.setContext(s.found.Context); err != nil {
-		return err
+	if last := s.state.lastContext(); last != s.found.Context {
+		if last != "" {
+			s.log.Info("this machine was in another context before", "context", last)
+			s.clean(ctx, last)
+		}
+		if err := s.state.setContext(s.found.Context); err != nil {
+			return fmt.Errorf("context: %w", err)
+		}
 	}
 	if err := ctxscripts.Install(s.cfg.ScriptsDir); err != nil {
 		return fmt.Errorf("scripts directory: %w", err)

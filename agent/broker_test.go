@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,14 +63,23 @@ func newBroker(t *testing.T) *broker {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/contexts/ctx-1/join", func(w http.ResponseWriter, r *http.Request) {
 		var j wire.Join
-		b.answer(w, r, "join", &j, b.join, func() { b.joins = append(b.joins, j) })
+		b.answer(w, r, "join", &j, b.join, func() *wire.Error {
+			if len(b.joins) > 0 && !slices.Equal(b.joins[0].Identities, j.Identities) {
+				return wire.Errorf(wire.PlaceTaken, "node head-0 joined before with other addresses or keys")
+			}
+			b.joins = append(b.joins, j)
+			return nil
+		})
 	})
 	mux.HandleFunc("GET /v1/contexts/ctx-1/manifest", func(w http.ResponseWriter, r *http.Request) {
-		b.answer(w, r, "manifest", nil, b.manifest, func() {})
+		b.answer(w, r, "manifest", nil, b.manifest, func() *wire.Error { return nil })
 	})
 	mux.HandleFunc("POST /v1/contexts/ctx-1/report", func(w http.ResponseWriter, r *http.Request) {
 		var report wire.Report
-		b.answer(w, r, "report", &report, b.report, func() { b.reports = append(b.reports, report) })
+		b.answer(w, r, "report", &report, b.report, func() *wire.Error {
+			b.reports = append(b.reports, report)
+			return nil
+		})
 	})
 	b.Server = httptest.NewUnstartedServer(mux)
 	b.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -80,7 +90,7 @@ func newBroker(t *testing.T) *broker {
 	return b
 }
 
-func (b *broker) answer(w http.ResponseWriter, r *http.Request, kind string, document any, script func(int) any, accept func()) {
+func (b *broker) answer(w http.ResponseWriter, r *http.Request, kind string, document any, script func(int) any, accept func() *wire.Error) {
 	if r.Header.Get("Authorization") != wire.NodeScheme+" "+token {
 		send(w, http.StatusUnauthorized, wire.Errorf(wire.Unauthorized, "wrong token"))
 		return
@@ -105,8 +115,12 @@ func (b *broker) answer(w http.ResponseWriter, r *http.Request, kind string, doc
 		send(w, http.StatusAccepted, wire.Waiting{For: reply})
 	default:
 		b.mutex.Lock()
-		accept()
+		refusal := accept()
 		b.mutex.Unlock()
+		if refusal != nil {
+			send(w, refusal.Status(), refusal)
+			return
+		}
 		if reply == (done{}) {
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -163,9 +177,8 @@ type testMachine struct {
 	console bytes.Buffer
 }
 
-func newMachine(t *testing.T, b *broker) *testMachine {
-	t.Helper()
-	root := t.TempDir()
+// testConfig is that of a machine under test.
+func testConfig(root string) Config {
 	at := func(name string) string { return filepath.Join(root, name) }
 	cfg := Default()
 	cfg.ScriptsDir, cfg.StateDir, cfg.LogFile = at("opt/ctx-scripts"), at("var/nimbus"), at("opt/ctxlog.txt")
@@ -181,7 +194,21 @@ func newMachine(t *testing.T, b *broker) *testMachine {
 		},
 		hostname: func() (string, error) { return "localhost", nil },
 	}
-	m := &testMachine{root: root, cfg: cfg}
+	return cfg
+}
+
+func newMachine(t *testing.T, b *broker) *testMachine {
+	t.Helper()
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, name) }
+	// The scripts of Nimbus itself run in some tests; they write where these say.
+	for name, path := range map[string]string{
+		"TESTDIR": "opt/ctx-test", "HOSTS_FILE": "hosts", "STATE_DIR": "var/nimbus", "LOG_FILE": "opt/ctxlog.txt",
+		"KNOWN_HOSTS": "ssh/ssh_known_hosts", "HOSTS_EQUIV": "hosts.equiv",
+	} {
+		t.Setenv("NIMBUS_"+name, at(path))
+	}
+	m := &testMachine{root: root, cfg: testConfig(root)}
 	if b != nil {
 		boot := wire.Bootstrap{
 			Version: wire.BootstrapVersion, Brokers: []string{b.URL}, BrokerID: "broker-1", CA: b.ca, Context: "ctx-1", Token: token,

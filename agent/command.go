@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
@@ -112,9 +114,20 @@ func action(c *cli.Context) error {
 	// The agent waits most of its life, on machines that are there for
 	// something else: memory is worth more than its time.
 	debug.SetGCPercent(25)
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
+	ctx, stop := untilStopped(c.Context)
 	defer stop()
 	return Run(ctx, cfg, c.App.ErrWriter)
+}
+
+// untilStopped ends with the signals that ask a program to stop: the agent
+// then ends its script, and the next start goes on. A hang-up that somebody
+// had ignored (nohup) stays so.
+func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signal.NotifyContext(ctx, signals...)
 }
 
 // ignored names the options of the original that were given.

@@ -84,14 +84,16 @@ func describe(ctx context.Context, cfg Config, found *source.Found, out io.Write
 		Place:   cluster.Place{Workspace: token.Workspace, Index: max(0, token.Index)},
 		DataDir: filepath.Join(cfg.StateDir, found.Context, "data"),
 	}
-	interfaces, err := cfg.machine.interfaces()
-	if err != nil {
-		return self, err
-	}
-	key := host.KeyFiles{Pattern: cfg.SSHHostKeys}.Read(ctx)
-	self.Identities, err = host.Identities(found.NICs, interfaces, names(ctx, cfg, found, token), key)
-	if err != nil {
-		fmt.Fprintln(out, err) // Run would wait for it
+	if self.Identities = readIdentities(filepath.Join(cfg.StateDir, found.Context)); self.Identities == nil {
+		interfaces, err := cfg.machine.interfaces()
+		if err != nil {
+			return self, err
+		}
+		key := host.KeyFiles{Pattern: cfg.SSHHostKeys}.Read(ctx)
+		self.Identities, err = host.Identities(found.NICs, interfaces, names(ctx, cfg, found, token), key)
+		if err != nil {
+			fmt.Fprintln(out, err) // Run would wait for it
+		}
 	}
 	for _, i := range self.Identities {
 		fmt.Fprintf(out, "identity: %s %s %s\n", i.Interface, i.IP, i.Hostname)

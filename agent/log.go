@@ -35,12 +35,12 @@ type sink struct {
 	file    *os.File
 	tail    []byte
 	written int
-	secrets []string
+	secrets *secrets
 }
 
 // NewLog makes a log that has only a console.
 func NewLog(console io.Writer, level slog.Level) *Log {
-	return &Log{sink: &sink{console: console, level: level}}
+	return &Log{sink: &sink{console: console, level: level, secrets: newSecrets()}}
 }
 
 func level(name string) (l slog.Level, err error) {
@@ -56,11 +56,17 @@ func (l *Log) Open(path string) error {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return fmt.Errorf("log file: %w", err)
 		}
+		_ = os.Chmod(path+".1", 0o600)
 	}
 	// Scripts may print what only root should read.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("log file: %w", err)
+	}
+	// One from before may be open to all. It need not be ours to change, and
+	// must not be changed where it is no file: /dev/null, say.
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		_ = f.Chmod(0o600)
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -82,14 +88,13 @@ func (l *Log) Close() {
 	}
 }
 
-// Hide makes sure that these texts are never logged from now on.
-func (l *Log) Hide(secrets ...string) {
+// Hide makes sure that these texts, and each line of them, are never logged
+// from now on, but for those that are as short as ordinary words.
+func (l *Log) Hide(texts ...string) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	for _, s := range secrets {
-		if len(s) >= 8 { // shorter ones would hide ordinary words
-			l.secrets = append(l.secrets, s)
-		}
+	for _, text := range texts {
+		l.secrets.add(text)
 	}
 }
 
@@ -97,14 +102,7 @@ func (l *Log) Hide(secrets ...string) {
 func (l *Log) Redact(text string) string {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.redact(text)
-}
-
-func (s *sink) redact(text string) string {
-	for _, secret := range s.secrets {
-		text = strings.ReplaceAll(text, secret, "[secret]")
-	}
-	return text
+	return l.secrets.hide(text)
 }
 
 // Tail is the end of this run's log: whole lines, valid UTF-8, no secret.
@@ -146,7 +144,7 @@ func (l *Log) Handle(_ context.Context, r slog.Record) error {
 	})
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	text := printable(l.redact(b.String()))
+	text := printable(l.secrets.hide(b.String()))
 	line := fmt.Sprintf("%s %s: %s\n", r.Time.Format("2006-01-02 15:04:05,000"), r.Level, text)
 	if l.tail = append(l.tail, line...); len(l.tail) > 2*maxTail {
 		l.tail = append(l.tail[:0], l.tail[len(l.tail)-maxTail-1:]...)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,5 +87,57 @@ func TestLargeLogIsPutAside(t *testing.T) {
 	before, err2 := os.Stat(path + ".1")
 	if err != nil || err2 != nil || now.Size() > 100 || before.Size() != maxLogFile+1 {
 		t.Errorf("%v %v", err, err2)
+	}
+}
+
+func TestOldLogIsClosedToOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ctxlog.txt")
+	if err := os.WriteFile(path, []byte("from an old image\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sink := NewLog(&bytes.Buffer{}, slog.LevelInfo)
+	if err := sink.Open(path); err != nil {
+		t.Fatal(err)
+	}
+	sink.Close()
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestHide(t *testing.T) {
+	sink := NewLog(&bytes.Buffer{}, slog.LevelInfo)
+	sink.Hide("password", "password-and-more", "more of it", "short", "first line\r\n\n  second line\nthird", strings.Repeat("0123456789", 200))
+	for text, want := range map[string]string{
+		"":                                "",
+		"nothing to hide in short":        "nothing to hide in short",
+		"password":                        "[secret]",
+		"<password-and-more>":             "<[secret]>",
+		"<password-and-more of it>":       "<[secret]>", // two that overlap
+		"passwordpassword, passwor":       "[secret], passwor",
+		"a first line, a second line":     "a [secret], a [secret]",
+		"third":                           "third",
+		strings.Repeat("0123456789", 200): "[secret]",
+	} {
+		if got := sink.Redact(text); got != want {
+			t.Errorf("%q: got %q", text, got)
+		}
+	}
+}
+
+// Ten thousand values cost what one costs.
+func BenchmarkHide(b *testing.B) {
+	text := strings.Repeat("a line of a very talkative script\n", 1000)
+	for _, count := range []int{3, 10_000} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			sink := NewLog(&bytes.Buffer{}, slog.LevelInfo)
+			for i := range count {
+				sink.Hide(fmt.Sprintf("%x is a secret", i*7919))
+			}
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				sink.Redact(text)
+			}
+		})
 	}
 }

@@ -29,6 +29,12 @@ func (s *session) perform(ctx context.Context, m *cluster.Manifest) error {
 	} else if p.Done > 0 || p.Begun > 0 {
 		s.log.Info("going on where the run before ended", "done", p.Done, "steps", p.Steps)
 	}
+	runner.Started = func(g phase.Group) {
+		p.Group = &g
+		if err := s.state.saveProgress(*p); err != nil {
+			s.log.Warn(err.Error()) // the script ends with this agent in any case
+		}
+	}
 	for p.Done < len(steps) {
 		step, retry := steps[p.Done], p.Begun
 		if step.Kind != phase.Absent {
@@ -38,7 +44,9 @@ func (s *session) perform(ctx context.Context, m *cluster.Manifest) error {
 				return err
 			}
 		}
-		if err := runner.Run(ctx, step, retry); err != nil {
+		err := runner.Run(ctx, step, retry)
+		p.Group = nil
+		if err != nil {
 			return err
 		}
 		p.Done, p.Begun, p.Step = p.Done+1, 0, ""

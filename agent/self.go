@@ -9,6 +9,23 @@ import (
 	"nimbus/broker/wire"
 )
 
+// identify says who this node is in the context. That is found out once: a
+// machine may get another address or name while it is being configured, but
+// the broker knows the node, and others may have been told of it.
+func (s *session) identify(ctx context.Context) error {
+	if s.identities = readIdentities(s.state.dir); s.identities != nil {
+		for _, i := range s.identities {
+			s.log.Info("this machine, as it was described before", "interface", i.Interface, "ip", i.IP.String(), "hostname", i.Hostname)
+		}
+		return nil
+	}
+	var err error
+	if s.identities, err = s.describe(ctx); err != nil {
+		return err
+	}
+	return s.state.saveIdentities(s.identities)
+}
+
 // describe finds this machine's identities.
 func (s *session) describe(ctx context.Context) ([]cluster.Identity, error) {
 	network := host.Network{Read: s.cfg.machine.interfaces, Bound: s.cfg.NetworkWait}

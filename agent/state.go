@@ -26,6 +26,9 @@ type state struct {
 	lock *os.File
 }
 
+// errBusy is why a second agent stops, and leaves the reporting to the first.
+var errBusy = errors.New("another agent is at work here")
+
 // openState makes the directories of a context and locks them: two agents
 // would run every script twice.
 func openState(root, context string) (*state, error) {
@@ -45,7 +48,7 @@ func openState(root, context string) (*state, error) {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		s.close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another agent is at work here: %s is locked", filepath.Join(root, "lock"))
+			return nil, fmt.Errorf("%w: %s is locked", errBusy, filepath.Join(root, "lock"))
 		}
 		return nil, fmt.Errorf("lock %s: %w", filepath.Join(root, "lock"), err)
 	}
@@ -57,25 +60,67 @@ func (s *state) close() { s.lock.Close() }
 // claim is the secret that binds this node's place to this machine. It is on
 // disk for good before anybody is told.
 func (s *state) claim() (string, error) {
-	path := filepath.Join(s.dir, "claim")
-	old, err := os.ReadFile(path)
-	if err == nil {
-		claim := strings.TrimSpace(string(old))
-		if raw, err := hex.DecodeString(claim); err != nil || len(raw) != 32 {
-			return "", fmt.Errorf("the claim in %s is damaged: have the node's place released (nimbus release), then remove the file", path)
-		}
-		return claim, nil
-	}
+	claim, err := readClaim(s.dir)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("claim: %w", err)
+		return claim, err
 	}
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
-	claim := hex.EncodeToString(secret)
-	if err := save(path, []byte(claim+"\n"), true); err != nil {
+	claim = newClaim()
+	if err := save(filepath.Join(s.dir, "claim"), []byte(claim+"\n"), true); err != nil {
 		return "", fmt.Errorf("claim: %w", err)
 	}
 	return claim, nil
+}
+
+func readClaim(dir string) (string, error) {
+	path := filepath.Join(dir, "claim")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("claim: %w", err)
+	}
+	claim := strings.TrimSpace(string(content))
+	if raw, err := hex.DecodeString(claim); err != nil || len(raw) != 32 {
+		return "", fmt.Errorf("the claim in %s is damaged: have the node's place released (nimbus release), then remove the file", path)
+	}
+	return claim, nil
+}
+
+func newClaim() string {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	return hex.EncodeToString(secret)
+}
+
+// readIdentities are those that this node joined with, or was about to; nil
+// if it has none yet.
+func readIdentities(dir string) []cluster.Identity {
+	content, err := os.ReadFile(filepath.Join(dir, "identities.json"))
+	var identities []cluster.Identity
+	if err != nil || json.Unmarshal(content, &identities) != nil {
+		return nil
+	}
+	for _, i := range identities {
+		if i.Check() != nil {
+			return nil
+		}
+	}
+	return identities
+}
+
+// saveIdentities keeps them for good: like the claim they must be on disk
+// before anybody is told.
+func (s *state) saveIdentities(identities []cluster.Identity) error {
+	content, err := json.Marshal(identities)
+	if err == nil {
+		err = save(filepath.Join(s.dir, "identities.json"), append(content, '\n'), true)
+	}
+	if err != nil {
+		return fmt.Errorf("identities: %w", err)
+	}
+	return nil
+}
+
+func (s *state) forgetIdentities() error {
+	return os.RemoveAll(filepath.Join(s.dir, "identities.json"))
 }
 
 // lastContext is the context that this machine was in before, if any.
@@ -89,7 +134,7 @@ func (s *state) lastContext() string {
 }
 
 func (s *state) setContext(id string) error {
-	return save(filepath.Join(s.root, "context"), []byte(id+"\n"), false)
+	return save(filepath.Join(s.root, "context"), []byte(id+"\n"), true)
 }
 
 func (s *state) dataDir() string { return filepath.Join(s.dir, "data") }
@@ -103,6 +148,7 @@ type progress struct {
 	Done     int          `json:"done"`
 	Step     string       `json:"step,omitempty"`   // the one after those, in words
 	Begun    int          `json:"begun"`            // how often that one was begun
+	Group    *phase.Group `json:"group,omitempty"`  // the processes of its script
 	Report   *wire.Report `json:"report,omitempty"` // of the last stage
 	Reported bool         `json:"reported"`         // it was delivered, or nobody wants it any more
 }

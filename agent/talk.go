@@ -13,10 +13,12 @@ import (
 
 // A refusal is the broker's no. Report tells whether it would take a report
 // about it: not from a machine that is none of its nodes, not for a context
-// that has failed or is gone.
+// that has failed or is gone. Unknown means that the broker has no node with
+// these identities: the next start may describe the machine anew.
 type refusal struct {
-	text   string
-	report bool
+	text    string
+	report  bool
+	unknown bool
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -32,7 +34,13 @@ func refused(what string, err error) error {
 		r.text += "; " + e.Hint
 	}
 	switch e.Code {
-	case wire.PlaceTaken, wire.Unauthorized, wire.Forbidden, wire.NotFound, wire.ContextGone, wire.ContextFailing:
+	case wire.NotJoined:
+		// An error of this machine would take the place away from the next one.
+		r.text = fmt.Sprintf("this machine is no longer a node of the context, its place was released: %s", e.Message)
+		r.report, r.unknown = false, true
+	case wire.PlaceTaken:
+		r.report, r.unknown = false, true
+	case wire.Unauthorized, wire.Forbidden, wire.NotFound, wire.ContextGone, wire.ContextFailing:
 		r.report = false
 	}
 	return r
@@ -79,6 +87,9 @@ func (s *session) ask(ctx context.Context) (*cluster.Manifest, error) {
 			return nil, refused("the cluster cannot be completed", err)
 		}
 		if m != nil {
+			for _, d := range m.Data { // a script that shows what it does must not show these
+				s.sink.Hide(d.Value)
+			}
 			if m.Stage != s.stage {
 				return nil, fmt.Errorf("broker: asked for stage %d, it answered stage %d", s.stage, m.Stage)
 			}

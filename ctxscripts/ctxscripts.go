@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 //go:embed ctx-scripts
@@ -23,45 +24,88 @@ func FS() fs.FS {
 	return sub
 }
 
+// unfinished marks a directory that could not be replaced as a whole, while it
+// is being filled. No script begins with a dot.
+const unfinished = ".unfinished"
+
 // Install fills a scripts directory that is empty or missing; in any other
-// one it touches nothing. The scripts appear all at once: a directory that a
-// crash left half full would stay so for ever.
+// one it touches nothing. The scripts are there all at once, and on the disk:
+// a directory that a crash or a power failure left half full, or full of empty
+// files, would stay so for ever.
 func Install(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if len(entries) > 0 {
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == unfinished }) {
 		return nil
 	}
-	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return err
+	if len(entries) == 0 {
+		replaced, err := replace(dir)
+		if replaced || err != nil {
+			return err
+		}
 	}
-	draft, err := os.MkdirTemp(parent, filepath.Base(dir)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(draft)
-	if err := write(draft); err != nil {
-		return err
-	}
-	if os.Rename(draft, dir) == nil {
-		return nil
-	}
-	return write(dir) // a mount point, say, cannot be replaced
+	return fill(dir)
 }
 
+// replace puts a full directory into the place of an empty or missing one. A
+// mount point, say, cannot be replaced; that is no error.
+func replace(dir string) (bool, error) {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return false, err
+	}
+	// Its name is fixed: the draft that a crash left goes now.
+	draft := filepath.Join(parent, "."+filepath.Base(dir)+".draft")
+	if err := os.RemoveAll(draft); err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(draft)
+	if err := os.Mkdir(draft, 0o755); err != nil {
+		return false, err
+	}
+	if err := write(draft); err != nil {
+		return false, err
+	}
+	if os.Rename(draft, dir) != nil {
+		return false, nil
+	}
+	return true, flush(parent)
+}
+
+// fill writes into a directory in its place; the mark lets the next start do
+// it again if this one does not come to the end.
+func fill(dir string) error {
+	mark := filepath.Join(dir, unfinished)
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		return err
+	}
+	if err := flush(dir); err != nil {
+		return err
+	}
+	if err := write(dir); err != nil {
+		return err
+	}
+	if err := os.Remove(mark); err != nil {
+		return err
+	}
+	return flush(dir)
+}
+
+// write puts all scripts into a directory, and onto the disk.
 func write(dir string) error {
 	scripts := FS()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	return fs.WalkDir(scripts, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == "." {
+	var written []string
+	err := fs.WalkDir(scripts, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
 			return err
 		}
 		target := filepath.Join(dir, path)
+		written = append(written, target)
 		if d.IsDir() {
 			return os.MkdirAll(target, 0o755)
 		}
@@ -78,4 +122,23 @@ func write(dir string) error {
 		}
 		return os.Chmod(target, mode) // whatever the umask took away
 	})
+	// All are written before the first is waited for: the disk takes them
+	// together. What is in a directory comes before the directory itself.
+	for _, path := range slices.Backward(written) {
+		if err != nil {
+			return err
+		}
+		err = flush(path)
+	}
+	return err
+}
+
+// flush returns when a file, or the names in a directory, are on the disk.
+func flush(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

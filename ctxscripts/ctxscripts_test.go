@@ -69,6 +69,46 @@ func TestInstallLeavesOtherDirectoriesAlone(t *testing.T) {
 	read(t, filepath.Join(empty, "0-etchosts.all"))
 }
 
+// A directory that cannot be replaced is filled in its place; one that a crash
+// left half full is filled again.
+func TestInstallIsRepeatedUntilItIsComplete(t *testing.T) {
+	real, dir := t.TempDir(), filepath.Join(t.TempDir(), "ctx-scripts")
+	if err := os.Symlink(real, dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := Install(dir); err != nil {
+		t.Fatal(err)
+	}
+	complete, err := os.ReadDir(real)
+	if err != nil || len(complete) < 5 {
+		t.Fatalf("%v, %v", complete, err)
+	}
+	put(t, filepath.Join(real, unfinished), "")
+	put(t, filepath.Join(real, "0-etchosts.all"), "")
+	if err := os.Remove(filepath.Join(real, "problem.sh")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Install(dir); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := os.ReadDir(real); err != nil || len(again) != len(complete) || read(t, filepath.Join(real, "0-etchosts.all")) == "" {
+		t.Errorf("%v, %v", again, err)
+	}
+}
+
+// What a crash left before the scripts were put into place is no part of them.
+func TestInstallRemovesAnOldDraft(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ctx-scripts")
+	put(t, filepath.Join(filepath.Dir(dir), ".ctx-scripts.draft", "1-ipandhost", "half"), "")
+	if err := Install(dir); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(filepath.Dir(dir))
+	if _, half := os.Stat(filepath.Join(dir, "1-ipandhost", "half")); half == nil || err != nil || len(left) != 1 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
 func TestScriptsAreCleanShell(t *testing.T) {
 	dir := installed(t)
 	var scripts []string
@@ -155,6 +195,44 @@ func TestEtcHostsOneByOne(t *testing.T) {
 		must(t, dir, "0-etchosts", "", env, "10.0.0.3", "work-1", "work-1")
 	}
 	if got := read(t, hosts); got != "127.0.0.1 localhost\n10.0.0.3 foreign\n"+block {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+// Names and addresses that mean something on every machine are not a node's.
+func TestEtcHostsRefuses(t *testing.T) {
+	dir := installed(t)
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	env := []string{"NIMBUS_HOSTS_FILE=" + hosts}
+	put(t, hosts, "127.0.0.1 localhost\n")
+	for _, c := range []struct{ ip, short, full string }{
+		{"10.0.0.1", "localhost", "localhost"},
+		{"10.0.0.1", "node", "LocalHost.example.org"},
+		{"10.0.0.1", "10", "10.0.0.2"},
+		{"10.0.0.1", "head-0", "head-0 evil"},
+		{"10.0.0.1", "head-0", "#head-0"},
+		{"10.0.0.1", "head-0", "-head"},
+		{"127.0.0.1", "head-0", "head-0"},
+		{"::1", "head-0", "head-0"},
+		{"10.0.0.1 localhost #", "head-0", "head-0"},
+	} {
+		out, err := run(t, dir, "0-etchosts.all", c.ip+"\t"+c.short+"\t"+c.full+"\thead\t0\t\n", env)
+		if err == nil || !strings.Contains(out, "refused: ") {
+			t.Errorf("all, %+v: %v, %q", c, err, out)
+		}
+		if out, err := run(t, dir, "0-etchosts", "", env, c.ip, c.short, c.full); err == nil || !strings.Contains(out, "refused: ") {
+			t.Errorf("one, %+v: %v, %q", c, err, out)
+		}
+	}
+	if got := read(t, hosts); got != "127.0.0.1 localhost\n" {
+		t.Errorf("got\n%s", got)
+	}
+	if left, _ := filepath.Glob(hosts + ".*"); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+	// The names that a definition may lead to.
+	must(t, dir, "0-etchosts.all", "fd00::1\twork_1\twork_1.x-y.org\twork\t1\t\n10.0.0.2\t42\t42\t42\t0\t\n", env)
+	if got := read(t, hosts); got != "127.0.0.1 localhost\n# nimbus begin\nfd00::1\twork_1.x-y.org work_1\n10.0.0.2\t42\n# nimbus end\n" {
 		t.Errorf("got\n%s", got)
 	}
 }

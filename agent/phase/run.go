@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type Runner struct {
 	Log      *slog.Logger
 	Redact   func(string) string // takes secrets out of what scripts print
 	Environ  []string            // the agent's own environment; a part of it is passed on
+	Started  func(Group)         // is told of each script that began; may be nil
 }
 
 // Failure is a step that did not end well.
@@ -131,10 +133,20 @@ func (r *Runner) call(ctx context.Context, name, path string, args, environment 
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir, cmd.Env, cmd.Stdin = r.Dir, environment, stdin
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = attributes()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeDelay
-	err := cmd.Run()
+	// A script must not outlive the agent, and what the kernel watches is the
+	// thread that started it: it is kept for as long as the script runs.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	if err == nil {
+		if r.Started != nil {
+			r.Started(groupOf(cmd.Process.Pid))
+		}
+		err = cmd.Wait()
+	}
 	out.close()
 	return r.explain(ctx, name, err)
 }
