@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -41,6 +42,23 @@ func TestTerminate(t *testing.T) {
 		w.expect(1, []string{"terminate", "--handle", "cluster-002"}, `unknown handle "cluster-002": known in`, "cluster-001")
 		w.expect(1, []string{"terminate", "--handle", "../../etc"}, `unknown handle "../../etc"`)
 		w.expect(1, []string{"terminate"}, "give either --handle HANDLE or --all")
+	})
+}
+
+// A known_hosts file that the run made goes with it; the user's stays, were it
+// empty.
+func TestTerminateAndKnownHosts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"terminate", "--handle", "cluster-001"})
+		if _, err := os.Stat(w.path(".ssh/known_hosts")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the file was not there before: %v", err)
+		}
+		w.write(".ssh/known_hosts", "")
+		w.expect(0, []string{"run", "--cluster", w.path("hello.xml")}, "SSH trusts")
+		w.expect(0, []string{"terminate", "--handle", "cluster-002"})
+		if got := w.read(".ssh/known_hosts"); got != "" {
+			t.Errorf("%q", got)
+		}
 	})
 }
 
@@ -87,6 +105,24 @@ func TestTerminateSeveral(t *testing.T) {
 		w.expect(0, []string{"terminate", "--all"}, "Terminated 'cluster-001'")
 		w.nothingLeft()
 		w.expect(0, []string{"terminate", "--all"}, "Nothing to terminate.")
+	})
+}
+
+// A record that cannot be read is no reason to leave the others running, nor
+// to say that all is well.
+func TestTerminateAllWithADamagedRecord(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"run", "--name", "debian"})
+		w.expect(0, []string{"run", "--name", "debian"})
+		w.write("state/history/vm-001/launch.json", "{")
+		if err := os.Mkdir(w.path("state/history/vm-003"), 0o700); err != nil { // never launched
+			t.Fatal(err)
+		}
+		w.expect(2, []string{"terminate", "--all"}, "Terminated 'cluster-001'", "Terminated 'vm-002'", "vm-001/launch.json: this is no record of a launch")
+		if left := w.instances(); len(left) != 1 || strings.Contains(w.stdout.String()+w.stderr.String(), "vm-003") {
+			t.Errorf("%v\n%s", left, w.stderr.String())
+		}
+		w.expect(2, []string{"terminate", "--all", "--json"}, `"handle": "vm-001"`, `"error": "`)
 	})
 }
 

@@ -45,7 +45,7 @@ type Env struct {
 	EnsureBroker func(ctx context.Context, dir, executable string) (Broker, error)
 	FindBroker   func(ctx context.Context, dir string) (Broker, error)
 	OpenBroker   func(wire.Endpoint) (Broker, error)
-	OpenCloud    func(name string, c settings.Cloud) (cloud.Driver, error)
+	OpenCloud    func(name string, s settings.Settings) (cloud.Driver, error)
 }
 
 // Broker is what the client asks of a broker; *wire.Client is one.

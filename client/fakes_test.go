@@ -109,7 +109,7 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 			return w.broker, nil
 		},
 		OpenBroker: func(wire.Endpoint) (Broker, error) { return w.broker, nil },
-		OpenCloud:  func(string, settings.Cloud) (cloud.Driver, error) { return w.cloud, nil },
+		OpenCloud:  func(string, settings.Settings) (cloud.Driver, error) { return w.cloud, nil },
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true

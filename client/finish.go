@@ -27,6 +27,7 @@ func (r *run) finish() error {
 	}
 	r.trust()
 	if err := r.save(); err != nil {
+		r.result(err)
 		return err
 	}
 	r.out.say("%s", r.farewell())

@@ -35,7 +35,8 @@ Options:
   --broker URL        broker to use instead of one of your own
   --ssh-key FILE      public key that the instances let in
   --known-hosts FILE  file for new host keys; "none" leaves all files alone
-  --json              one JSON document on stdout, progress on stderr
+  --json              one JSON document on stdout, progress on stderr; also
+                      when nothing was launched, with the error
   --json=stream       one JSON event per line on stdout
   --conf FILE         settings (default ~/.config/nimbus/config.toml)
   --history-dir DIR   where launches are remembered
@@ -84,7 +85,9 @@ Options:
   nimbus terminate --all
 
 Ends the instances and the context of a launch and takes its host keys out of
-known_hosts. The history directory stays. It can be repeated.
+known_hosts. The history directory stays. It can be repeated. One launch that
+cannot be ended, or whose record cannot be read, does not keep the others
+running.
 
 Examples:
   nimbus terminate --handle cluster-001
@@ -92,7 +95,10 @@ Examples:
 
 Options:
   --handle HANDLE     which launch; may be given several times
-  --all               all launches of the history` + commonHelp},
+  --all               all launches of the history` + commonHelp + `
+Exit codes: 0 all of it has ended; 1 wrong parameters; 2 something could not be
+ended, or its record could not be read.
+`},
 	"validate": {"check a cluster definition", `Usage:
   nimbus validate [--json] FILE
 

@@ -15,8 +15,8 @@ type Result struct {
 	Error     string             `json:"error,omitempty"`
 	Hint      string             `json:"hint,omitempty"`
 	Cloud     string             `json:"cloud"`
-	Created   time.Time          `json:"created"`
-	Expires   time.Time          `json:"expires"`
+	Created   time.Time          `json:"created,omitzero"`
+	Expires   time.Time          `json:"expires,omitzero"`
 	History   string             `json:"history"` // directory
 	Context   *history.Context   `json:"context,omitempty"`
 	Instances []history.Instance `json:"instances"`
@@ -36,22 +36,41 @@ func (r *run) result(failure error) {
 	if result.Instances == nil {
 		result.Instances = []history.Instance{}
 	}
-	if failure != nil {
-		result.Error = failure.Error()
-		var f *Failure
-		if errors.As(failure, &f) {
-			result.Hint = f.Advice
-		}
-	}
+	result.failed(failure)
 	if r.record.State != history.Failed {
 		result.Logins = r.logins()
 		result.Terminate = r.command("terminate", "--handle", r.launch.Handle)
 	}
-	if r.out.format == formatStream {
-		r.out.event(Event{Event: "done", Handle: r.launch.Handle, Result: &result})
+	r.out.done(result)
+}
+
+// failed puts an error into the result, if there is one.
+func (result *Result) failed(err error) {
+	if err == nil {
 		return
 	}
-	r.out.document(result)
+	result.Error = err.Error()
+	var f *Failure
+	if errors.As(err, &f) {
+		result.Hint = f.Advice
+	}
+}
+
+// done prints the result of a run, for programs.
+func (o *output) done(result Result) {
+	if o.format == formatStream {
+		o.event(Event{Event: "done", Handle: result.Handle, Result: &result})
+		return
+	}
+	o.document(result)
+}
+
+// refused prints the result of a run that was refused before it began: it has
+// no handle and nothing of it is anywhere.
+func (o *output) refused(err error) {
+	result := Result{State: history.Failed, Instances: []history.Instance{}}
+	result.failed(err)
+	o.done(result)
 }
 
 // codeOf is the exit code that belongs to an error.

@@ -35,13 +35,21 @@ func (env *Env) runCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "run",
 		Flags: append(flags, &cli.BoolFlag{Name: "keep"}),
-		Action: env.inSession(func(c *cli.Context, s *session) error {
-			o, err := parseRun(c)
+		Action: func(c *cli.Context) error {
+			var r *run
+			err := env.inSession(func(c *cli.Context, s *session) error {
+				o, err := parseRun(c)
+				if err == nil {
+					r, err = s.newRun(o)
+				}
+				return err
+			})(c)
 			if err != nil {
+				newOutput(env, formatOf(c)).refused(err)
 				return err
 			}
-			return s.run(c.Context, o)
-		}),
+			return r.run(c.Context)
+		},
 	}
 }
 
@@ -78,11 +86,7 @@ func parseRun(c *cli.Context) (o runOptions, err error) {
 
 // run launches, and answers a second interrupt at once, whatever is going on:
 // what is left running then is in the history.
-func (s *session) run(ctx context.Context, o runOptions) error {
-	r, err := s.newRun(o)
-	if err != nil {
-		return err
-	}
+func (r *run) run(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() {
 		err := r.do(ctx)
@@ -92,10 +96,10 @@ func (s *session) run(ctx context.Context, o runOptions) error {
 	select {
 	case err := <-done:
 		return err
-	case <-s.env.Again:
-		s.out.warn("\nLeaving at once.\n")
+	case <-r.env.Again:
+		r.out.warn("\nLeaving at once.\n")
 		return &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted twice: parts of %s may be running", r.launch.Handle),
-			Advice: "to clean up: " + s.command("terminate", "--handle", r.launch.Handle)}
+			Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
 	}
 }
 

@@ -278,6 +278,41 @@ func TestRunJSON(t *testing.T) {
 	})
 }
 
+// Who asked for JSON gets it, also when nothing begins.
+func TestRefusedRunJSON(t *testing.T) {
+	w := newWorld(t)
+	w.write("bad.xml", strings.Replace(hello, `<role name="head"/>`, `<role name="haed"/>`, 1))
+	w.write("conf", "moon = 1\n")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", "--json", "--cluster", w.path("bad.xml")}, w.path("bad.xml") + " has 1 error: nothing was launched"},
+		{[]string{"run", "--json", "--cluster", w.path("none.xml")}, "no such file"},
+		{[]string{"run", "--json", "--cluster", w.path("hello.xml"), "--hours", "x"}, `--hours "x" is no length of time`},
+		{[]string{"run", "--json", "--cluster", w.path("hello.xml"), "--conf", w.path("conf")}, `unknown setting "moon"`},
+		{[]string{"run", "--json"}, "give either"},
+	} {
+		w.expect(1, c.args, c.want)
+		var result Result
+		if err := json.Unmarshal(w.stdout.Bytes(), &result); err != nil {
+			t.Fatalf("%v: %v\n%s", c.args, err, w.stdout.String())
+		}
+		if !strings.Contains(result.Error, c.want) || result.State != "failed" || result.Handle != "" || result.Instances == nil {
+			t.Errorf("%v: %+v", c.args, result)
+		}
+	}
+	w.expect(1, []string{"run", "--json=stream", "--cluster", w.path("bad.xml")})
+	var e Event
+	if err := json.Unmarshal(w.stdout.Bytes(), &e); err != nil || e.Event != "done" || e.Result == nil || e.Result.Error == "" {
+		t.Errorf("%v: %s", err, w.stdout.String())
+	}
+	w.expect(1, []string{"run", "--cluster", w.path("bad.xml")})
+	if w.stdout.Len() > 0 {
+		t.Errorf("without --json: %s", w.stdout.String())
+	}
+}
+
 func TestRunRefusesBeforeAnythingHappens(t *testing.T) {
 	w := newWorld(t)
 	w.write("bad.xml", strings.Replace(hello, `<role name="head"/>`, `<role name="haed"/>`, 1))

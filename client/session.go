@@ -115,12 +115,11 @@ func (s *session) launch(handle string) (*history.Launch, history.Record, error)
 
 // cloud opens a cloud by its name in the settings.
 func (s *session) cloud(name string) (cloud.Driver, error) {
-	c, ok := s.settings.Clouds[name]
-	if !ok {
+	if _, ok := s.settings.Clouds[name]; !ok {
 		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("there is no cloud %q in the settings any more", name),
 			Advice: fmt.Sprintf("add [clouds.%s] again, with the driver it had", name)}
 	}
-	driver, err := s.env.OpenCloud(name, c)
+	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err)}
 	}

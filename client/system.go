@@ -104,16 +104,21 @@ const (
 
 // openCloud makes the driver of a cloud. A sandbox runs the agent out of this
 // binary, as an image with Nimbus installed would.
-func (env *Env) openCloud(name string, c settings.Cloud) (cloud.Driver, error) {
+func (env *Env) openCloud(name string, s settings.Settings) (cloud.Driver, error) {
+	c := s.Clouds[name]
 	if c.Driver != "local" {
 		return nil, fmt.Errorf("there is no driver %q", c.Driver)
+	}
+	hide, err := env.private(s)
+	if err != nil {
+		return nil, err
 	}
 	o := local.Options{
 		Dir:    filepath.Join(env.StateDir, "local", name),
 		Images: map[string]local.Image{},
 		Files:  []local.File{{Source: env.Executable, Target: binaryThere, ReadOnly: true}},
 		Links:  []local.Link{{Target: binaryThere, Name: launchThere}},
-		Hide:   []string{env.StateDir, env.ConfigDir},
+		Hide:   hide,
 		Boot:   []string{launchThere},
 	}
 	if c.Subnets != "" {

@@ -3,9 +3,11 @@ package client
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +37,7 @@ func TestSystemFindsTheUsersDirectories(t *testing.T) {
 	if _, err := env.FindBroker(t.Context(), t.TempDir()); err != ErrNoBroker {
 		t.Error(err)
 	}
-	if _, err := env.OpenCloud("x", settings.Cloud{Driver: "moon"}); err == nil {
+	if _, err := env.OpenCloud("x", settings.Settings{Clouds: map[string]settings.Cloud{"x": {Driver: "moon"}}}); err == nil {
 		t.Error("a driver that is not there was opened")
 	}
 }
@@ -58,6 +60,39 @@ func TestInterrupts(t *testing.T) {
 	}
 	press()
 	<-again
+}
+
+// This test runs itself with an output that nobody reads.
+func TestOutputThatNobodyReads(t *testing.T) {
+	const child = "NIMBUS_TEST_PIPE"
+	if os.Getenv(child) != "" {
+		_, _, stop := Interrupts(t.Context())
+		defer stop()
+		for range 3 {
+			if _, err := os.Stdout.WriteString("hello\n"); !errors.Is(err, syscall.EPIPE) {
+				t.Fatal(err)
+			}
+		}
+		err := exec.Command("/bin/sh", "-c", "kill -PIPE $$").Run()
+		if err == nil || err.Error() != "signal: broken pipe" {
+			t.Fatalf("programs that are started do not have the signal: %v", err)
+		}
+		os.Exit(7) // not by way of the test's own output
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	var said strings.Builder
+	cmd := exec.Command(os.Args[0], "-test.run=^TestOutputThatNobodyReads$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	cmd.Stdout, cmd.Stderr = w, &said
+	var exit *exec.ExitError
+	if err := cmd.Run(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("%v\n%s", err, said.String())
+	}
 }
 
 func TestLoginIsUsedForItsURL(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -51,7 +52,7 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 	}
 	list := []Termination{}
 	var first error
-	failed := 0
+	failed, code := 0, 0
 	for _, handle := range handles {
 		t, err := s.terminateOne(ctx, handle)
 		if err != nil {
@@ -62,17 +63,19 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 			if failed++; first == nil {
 				first = err
 			}
+			code = max(code, codeOf(err))
 		}
 		list = append(list, t)
 	}
 	s.out.document(list)
 	if failed > 1 {
-		return &Failure{Code: codeOf(first), Text: fmt.Sprintf("%d of %d launches were not terminated", failed, len(handles)), Advice: "the reasons are above; the command can be repeated"}
+		return &Failure{Code: code, Text: fmt.Sprintf("%d of %d launches were not terminated", failed, len(handles)), Advice: "the reasons are above; the command can be repeated"}
 	}
 	return first
 }
 
-// unfinished lists the launches that were not terminated.
+// unfinished lists the launches that were not terminated: those, too, of which
+// it cannot be read, as something of them may run.
 func (s *session) unfinished() ([]string, error) {
 	h, err := s.history()
 	if err != nil {
@@ -85,11 +88,10 @@ func (s *session) unfinished() ([]string, error) {
 	var handles []string
 	for _, l := range launches {
 		record, err := l.Record()
-		if err != nil {
-			s.out.warn("%s is left out: %v\n", l.Handle, err)
-			continue
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its client was stopped before it launched anything
 		}
-		if record.State != history.Terminated {
+		if err != nil || record.State != history.Terminated {
 			handles = append(handles, l.Handle)
 		}
 	}
@@ -148,7 +150,7 @@ func (s *session) undo(ctx context.Context, driver cloud.Driver, record *history
 		s.forget(ctx, record.Context)
 	}
 	if record.KnownHosts != nil {
-		if removed := knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines); removed != nil {
+		if removed := knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created); removed != nil {
 			err = errors.Join(err, removed)
 		} else {
 			record.KnownHosts = nil

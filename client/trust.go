@@ -118,18 +118,19 @@ func (r *run) trust() {
 	}
 	// On disk first what is to be taken back: the client may die in between.
 	lines, err := knownhosts.Lines(entries)
+	created := knownhosts.Missing(r.hostsFile)
 	if err == nil {
-		r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Lines: lines}
+		r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created, Lines: lines}
 		err = r.save()
 	}
 	if err == nil {
-		lines, err = knownhosts.Add(r.hostsFile, entries)
+		lines, created, err = knownhosts.Add(r.hostsFile, entries)
 	}
 	if err != nil {
 		r.out.warn("SSH will ask about the new machines: %v\n", err)
 		return
 	}
-	r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Lines: lines}
+	r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created, Lines: lines}
 	r.out.say("\n")
 	for _, e := range entries {
 		r.out.say("SSH trusts new key for %s\n", e.Label)

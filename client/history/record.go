@@ -50,6 +50,7 @@ type Instance struct {
 
 // KnownHosts are the lines that a run added to a known_hosts file.
 type KnownHosts struct {
-	File  string   `json:"file"`
-	Lines []string `json:"lines"`
+	File    string   `json:"file"`
+	Created bool     `json:"created,omitempty"` // by the run: it goes with its last line
+	Lines   []string `json:"lines"`
 }

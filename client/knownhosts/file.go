@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // maxFile is the size in bytes of the largest file that is changed.
@@ -15,18 +16,35 @@ const maxFile = 256 << 20
 // errChanged says that somebody else changed the file in the meantime.
 var errChanged = errors.New("other programs keep changing it; try again")
 
+// mode is what update may do besides.
+type mode int
+
+const (
+	existing  mode = iota // the file must be there, and stays
+	create                // it is created when it is missing
+	removable             // it goes when it is empty afterwards
+)
+
+// patience is how long an update waits for another one.
+const patience = 10 * time.Second
+
 // update replaces the file by what edit makes of its text. Others that use this
 // package wait for each other; a program that does not (ssh appends a line) is
 // noticed, and the edit is made again.
-func update(file string, create bool, edit func(string) string) error {
+func update(file string, m mode, edit func(string) string) (created bool, err error) {
+	until := time.Now().Add(patience)
 	for tries := 0; tries < 100; {
 		target, err := followed(file)
 		if err != nil {
-			return err
+			return created, err
 		}
-		f, err := openLocked(target, create)
+		f, fresh, err := open(target, m == create)
+		created = created || fresh
+		if err == nil {
+			err = lock(f, until)
+		}
 		if err != nil {
-			return err
+			return created, err
 		}
 		// The lock is on the file itself, so that nothing else is left around.
 		// The file is replaced as a whole: who waited for the lock must look
@@ -35,14 +53,16 @@ func update(file string, create bool, edit func(string) string) error {
 			f.Close()
 			continue
 		}
-		err = rewrite(f, target == file, edit)
+		// A file with nothing in it is not removed when somebody made a link
+		// to it.
+		err = rewrite(f, m == removable && target == file, edit)
 		f.Close() // and with it the lock
 		if !errors.Is(err, errChanged) {
-			return err
+			return created, err
 		}
 		tries++
 	}
-	return errChanged
+	return created, errChanged
 }
 
 // followed is the file that a name means in the end, be it there or not: a
@@ -65,24 +85,43 @@ func followed(file string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-// openLocked opens the file and waits until nobody else holds it.
-func openLocked(file string, create bool) (*os.File, error) {
-	flags := os.O_RDWR | syscall.O_NONBLOCK
-	if create {
-		flags |= os.O_CREATE
+// open opens the file, and says whether it made it.
+func open(file string, create bool) (f *os.File, fresh bool, err error) {
+	const flags = os.O_RDWR | syscall.O_NONBLOCK
+	for range 100 { // others may make and remove it in between
+		f, err = os.OpenFile(file, flags, 0)
+		if !create || !errors.Is(err, os.ErrNotExist) {
+			return f, false, err
+		}
+		f, err = os.OpenFile(file, flags|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, os.ErrExist) {
+			return f, err == nil, err
+		}
 	}
-	f, err := os.OpenFile(file, flags, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for err = syscall.EINTR; err == syscall.EINTR; {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-	}
-	if err != nil {
+	return nil, false, err
+}
+
+// lock waits until nobody else holds the file, or closes it.
+func lock(f *os.File, until time.Time) error {
+	const poll = 5 * time.Millisecond
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EWOULDBLOCK && time.Now().Before(until):
+			time.Sleep(poll)
+			continue
+		case err == syscall.EWOULDBLOCK:
+			err = fmt.Errorf("another program has held %s for %v: end it (\"fuser %s\" names it), or try again later", f.Name(), patience, f.Name())
+		default:
+			err = fmt.Errorf("lock: %v", err)
+		}
 		f.Close()
-		return nil, fmt.Errorf("lock: %v", err)
+		return err
 	}
-	return f, nil
 }
 
 func same(f *os.File, file string) bool {
@@ -92,8 +131,7 @@ func same(f *os.File, file string) bool {
 }
 
 // rewrite reads, edits and replaces a locked file. One that is empty afterwards
-// says nothing that a missing one does not, and goes, unless somebody made a
-// link to it.
+// goes, where that is wanted.
 func rewrite(f *os.File, removable bool, edit func(string) string) error {
 	before, err := f.Stat()
 	if err != nil {
@@ -110,14 +148,14 @@ func rewrite(f *os.File, removable bool, edit func(string) string) error {
 		return fmt.Errorf("larger than %d MiB", maxFile>>20)
 	}
 	text := edit(string(data))
-	if text == string(data) {
-		return nil
-	}
 	if text == "" && removable {
 		if changed(f, before) {
 			return errChanged
 		}
 		return os.Remove(f.Name())
+	}
+	if text == string(data) {
+		return nil
 	}
 	return replace(f, before, text)
 }

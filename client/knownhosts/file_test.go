@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func write(t *testing.T, path, text string, mode os.FileMode) {
@@ -39,7 +41,7 @@ func stat(t *testing.T, path string) (os.FileMode, *syscall.Stat_t) {
 
 func mustAdd(t *testing.T, file string, entries ...Entry) []string {
 	t.Helper()
-	added, err := Add(file, entries)
+	added, _, err := Add(file, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +50,18 @@ func mustAdd(t *testing.T, file string, entries ...Entry) []string {
 
 func TestAMissingFileIsMadeAndGoesAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), ".ssh", "known_hosts")
-	if err := Remove(file, []string{frontLine}); err != nil {
+	if err := Remove(file, []string{frontLine}, true); err != nil {
 		t.Errorf("remove from nothing: %v", err)
 	}
-	added := mustAdd(t, file, front)
-	if len(added) != 1 || added[0] != frontLine {
-		t.Errorf("added %q", added)
+	if !Missing(file) {
+		t.Error("it is not seen to be missing")
+	}
+	added, created, err := Add(file, []Entry{front})
+	if err != nil || !created || len(added) != 1 || added[0] != frontLine {
+		t.Errorf("added %q, created %v, %v", added, created, err)
+	}
+	if _, again, err := Add(file, []Entry{front}); err != nil || again || Missing(file) {
+		t.Errorf("created again: %v, %v", again, err)
 	}
 	if mode, _ := stat(t, file); mode != 0o600 {
 		t.Errorf("mode %v", mode)
@@ -61,7 +69,7 @@ func TestAMissingFileIsMadeAndGoesAgain(t *testing.T) {
 	if mode, _ := stat(t, filepath.Dir(file)); mode.Perm() != 0o700 {
 		t.Errorf("directory's mode %v", mode)
 	}
-	if err := Remove(file, added); err != nil {
+	if err := Remove(file, added, created); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 0 {
@@ -69,18 +77,58 @@ func TestAMissingFileIsMadeAndGoesAgain(t *testing.T) {
 	}
 }
 
+// An empty file that was there is the user's, too.
+func TestAnEmptyFileStays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	write(t, file, "", 0o600)
+	added, created, err := Add(file, []Entry{front})
+	if err != nil || created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	if err := Remove(file, added, created); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, file); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Who holds the lock for ever does not hold us up for ever.
+func TestAFileThatIsHeld(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	write(t, file, "a "+edB+"\n", 0o600)
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		_, _, err := Add(file, []Entry{front})
+		if err == nil || !strings.Contains(err.Error(), "another program has held "+file) {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < patience || took > patience+time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestNothingToDoTouchesNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "no", "known_hosts")
 	if added := mustAdd(t, file); added != nil {
 		t.Errorf("added %q", added)
 	}
-	if err := Remove(file, nil); err != nil {
+	if err := Remove(file, nil, true); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Dir(file)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory was made: %v", err)
 	}
-	if _, err := Add(file, []Entry{front, {}}); err == nil {
+	if _, _, err := Add(file, []Entry{front, {}}); err == nil {
 		t.Error("an empty entry was accepted")
 	}
 	if _, err := os.Stat(filepath.Dir(file)); !errors.Is(err, os.ErrNotExist) {
@@ -126,7 +174,7 @@ func TestModeOwnerAndLinkStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAdd(t, link, front)
-	if err := Remove(link, added); err != nil {
+	if err := Remove(link, added, true); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, target); got != "" {
@@ -149,7 +197,7 @@ func TestOnlyFilesAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{loop, pipe, null, dir} {
-		if _, err := Add(file, []Entry{front}); err == nil || !strings.Contains(err.Error(), file) {
+		if _, _, err := Add(file, []Entry{front}); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -164,7 +212,7 @@ func TestALineAppendedMeanwhileIsNoticed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	write(t, file, "a "+edB+"\n", 0o600)
 	edits := 0
-	err := update(file, false, func(text string) string {
+	_, err := update(file, existing, func(text string) string {
 		if edits++; edits == 1 {
 			write(t, file, text+"b "+edB+"\n", 0o600)
 		}
@@ -189,7 +237,7 @@ func TestAHugeFile(t *testing.T) {
 	huge := strings.Repeat("h,", 1<<19) + "h " + edB + "\n" + strings.Repeat(hash("x")+" "+edB+"\n", 500)
 	write(t, file, huge, 0o600)
 	added := mustAdd(t, file, front)
-	if err := Remove(file, added); err != nil {
+	if err := Remove(file, added, false); err != nil {
 		t.Fatal(err)
 	}
 	if read(t, file) != huge {
@@ -212,9 +260,9 @@ func TestMain(m *testing.M) {
 // addAndRemove adds some hosts one by one, and removes every other one again.
 func addAndRemove(file, name string) error {
 	for i := range 10 {
-		added, err := Add(file, []Entry{{Hosts: []string{fmt.Sprintf("%s-%d", name, i)}, Key: edA}})
+		added, _, err := Add(file, []Entry{{Hosts: []string{fmt.Sprintf("%s-%d", name, i)}, Key: edA}})
 		if err == nil && i%2 == 1 {
-			err = Remove(file, added)
+			err = Remove(file, added, true)
 		}
 		if err != nil {
 			return err

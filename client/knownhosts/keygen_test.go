@@ -76,7 +76,7 @@ func TestOpenSSHAgrees(t *testing.T) {
 	if out, err := keygen(t, "-l", "-f", file); err != nil || strings.Contains(out, "not a") {
 		t.Errorf("ssh-keygen -l: %v\n%s", err, out)
 	}
-	if err := Remove(file, added); err != nil {
+	if err := Remove(file, added, false); err != nil {
 		t.Fatal(err)
 	}
 	if out := lookup("front.example.org"); strings.Contains(out, base64(newKey)) || !strings.Contains(out, base64(rsa)) {

@@ -40,28 +40,34 @@ const (
 // same type are commented out, or lose that name when they have others; hashed
 // names are understood. [host]:port, patterns and @markers are left alone.
 //
-// It returns the lines to give to Remove later: those it added, and those it
-// would have added had it not done so before. An entry that the user's own
-// lines say already needs none.
-func Add(file string, entries []Entry) (added []string, err error) {
+// It returns what to give to Remove later: the lines it added, and those it
+// would have added had it not done so before (an entry that the user's own
+// lines say already needs none); and whether it created the file.
+func Add(file string, entries []Entry) (added []string, created bool, err error) {
 	wanted, err := normalize(entries)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if len(wanted) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, fmt.Errorf("known_hosts: %v", err)
+		return nil, false, fmt.Errorf("known_hosts: %v", err)
 	}
-	err = update(file, true, func(text string) string {
+	created, err = update(file, create, func(text string) string {
 		text, added = add(text, wanted)
 		return text
 	})
 	if err != nil {
-		return nil, fmt.Errorf("known_hosts %s: %v", file, err)
+		return nil, created, fmt.Errorf("known_hosts %s: %v", file, err)
 	}
-	return added, nil
+	return added, created, nil
+}
+
+// Missing tells whether Add would create the file.
+func Missing(file string) bool {
+	_, err := os.Stat(file)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // Lines are what Add would write for the entries into an empty file. Who
@@ -77,12 +83,16 @@ func Lines(entries []Entry) ([]string, error) {
 
 // Remove takes exactly these lines out again, each with the comment above it.
 // Lines that are not there any more, and a file that is not, are success. A
-// file with nothing left in it is removed.
-func Remove(file string, lines []string) error {
+// file that Add created goes when nothing is left in it.
+func Remove(file string, lines []string, created bool) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	err := update(file, false, func(text string) string { return remove(text, lines) })
+	how := existing
+	if created {
+		how = removable
+	}
+	_, err := update(file, how, func(text string) string { return remove(text, lines) })
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("known_hosts %s: %v", file, err)
 	}

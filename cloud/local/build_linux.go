@@ -36,9 +36,12 @@ func buildMain() error {
 	if err := json.NewEncoder(conn).Encode(verdict{}); err != nil {
 		return err
 	}
-	// Each thread has its own capabilities: those of the one that calls exec
-	// are the new program's, on all its threads.
+	// Each thread has its own filter and capabilities: those of the one that
+	// calls exec are the new program's, on all its threads.
 	runtime.LockOSThread()
+	if err := refuseKeys(); err != nil {
+		return err
+	}
 	if err := dropCapabilities(); err != nil {
 		return err
 	}

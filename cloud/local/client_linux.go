@@ -6,17 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"nimbus/cloud"
 )
 
 // errNoKeeper says that a launch has no keeper, and hence nothing else.
@@ -25,7 +21,10 @@ var errNoKeeper = errors.New("no such launch on this machine")
 // Times of patience with other processes.
 const (
 	startPatience  = 20 * time.Second // for a keeper to begin, or an older one to go
+	quickPatience  = 10 * time.Second // for an answer that takes no work
+	workPatience   = 5 * time.Minute  // for one that does
 	cancelPatience = 20 * time.Second // for the answer to a question that was given up
+	endPatience    = 10 * time.Second // for a keeper that said good-bye
 	poll           = 10 * time.Millisecond
 )
 
@@ -134,97 +133,4 @@ func filled(data []byte) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// ask puts a question to the keeper of a launch. A canceled context is told to
-// the keeper, whose answer still counts: it says what was done by then.
-func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, error) {
-	if !launchID.MatchString(launch) {
-		return answer{}, errNoKeeper
-	}
-	conn, err := dial(filepath.Join(d.o.Dir, launch))
-	if err != nil {
-		return answer{}, err
-	}
-	defer conn.Close()
-	keeper, err := peer(conn)
-	if err != nil {
-		return answer{}, err
-	}
-	defer unix.Close(keeper)
-
-	enc := json.NewEncoder(conn)
-	if err := enc.Encode(q); err != nil {
-		return answer{}, errNoKeeper // it ended between dial and here
-	}
-	stop := context.AfterFunc(ctx, func() {
-		conn.SetReadDeadline(time.Now().Add(cancelPatience))
-		enc.Encode("cancel")
-	})
-	defer stop()
-	var a answer
-	if err := json.NewDecoder(conn).Decode(&a); err != nil {
-		if ctx.Err() != nil {
-			return answer{}, ctx.Err()
-		}
-		return answer{}, fmt.Errorf("the keeper of launch %s ended: %v", launch, err)
-	}
-	switch {
-	case a.Ending:
-		return answer{}, errNoKeeper
-	case a.Ended:
-		await(ctx, keeper)
-	}
-	switch {
-	case a.Full:
-		return a, fmt.Errorf("%s: %w", a.Error, cloud.ErrNoCapacity)
-	case a.Error != "" && ctx.Err() != nil:
-		return a, fmt.Errorf("%s: %w", a.Error, ctx.Err())
-	case a.Error != "":
-		return a, errors.New(a.Error)
-	}
-	return a, nil
-}
-
-// dial connects to the keeper whose directory this is.
-func dial(dir string) (*net.UnixConn, error) {
-	var conn *net.UnixConn
-	err := atSocket(dir, func(addr *net.UnixAddr) (err error) {
-		conn, err = net.DialUnix("unix", nil, addr)
-		return err
-	})
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, errNoKeeper
-	}
-	return conn, err
-}
-
-// peer returns a handle of the process at the other end.
-func peer(conn *net.UnixConn) (fd int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	if e := raw.Control(func(s uintptr) {
-		var cred *unix.Ucred
-		if cred, err = unix.GetsockoptUcred(int(s), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			fd, err = unix.PidfdOpen(int(cred.Pid), 0)
-		}
-	}); e != nil {
-		return 0, e
-	}
-	if err == unix.ESRCH {
-		return 0, errNoKeeper
-	}
-	return fd, err
-}
-
-// await waits for a process that said that it is about to exit.
-func await(ctx context.Context, pidfd int) {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for ctx.Err() == nil {
-		if n, err := unix.Poll(fds, 100); n > 0 || err != nil && err != unix.EINTR {
-			return
-		}
-	}
 }

@@ -17,7 +17,8 @@ import (
 // Driver starts instances as sandboxes on this machine. It keeps nothing: any
 // other Driver with the same Options.Dir finds what this one started.
 type Driver struct {
-	o Options
+	o     Options
+	quick time.Duration // for a keeper to answer what takes no work
 }
 
 var (
@@ -36,7 +37,7 @@ func New(o Options) (*Driver, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("local driver: %v", err)
 	}
-	return &Driver{o}, nil
+	return &Driver{o: o, quick: quickPatience}, nil
 }
 
 // Prepare makes the networks of a launch, each with a bridge that this machine

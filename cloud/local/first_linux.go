@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,8 @@ func (f *first) begin(s service) error {
 	if err := serveMetadata(s); err != nil {
 		return err
 	}
-	if sshd := findSSHD(s.SSHD); sshd != "" {
+	sshd := findSSHD(s.SSHD)
+	if sshd != "" {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			return err
 		}
@@ -76,7 +78,22 @@ func (f *first) begin(s service) error {
 			return err
 		}
 	}
+	if sshd != "" {
+		awaitFile(sshdPidFile, sshdPatience) // a machine that runs lets people in
+	}
 	return nil
+}
+
+// sshdPatience is how long the ssh server may take to listen. One that cannot
+// is no reason to have no instance: its console says why.
+const sshdPatience = 5 * time.Second
+
+func awaitFile(path string, patience time.Duration) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
 }
 
 // start starts a child in a session of its own that prints to the console.

@@ -108,9 +108,10 @@ func hide(more []string) (fresh []freshDir, err error) {
 		all = append(all, freshDir{path: strings.TrimPrefix(key, lowerDir)})
 	}
 	for _, f := range all {
-		// Where the image has a symbolic link, what it leads to is meant.
+		// Where the image has a symbolic link, what it leads to is meant. What
+		// it does not have, or nobody can reach, is hidden already.
 		real, err := resolve(lower, f.path)
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			real = f.path
 		} else if err != nil {
 			return nil, fmt.Errorf("hide %s: %w", f.path, err)

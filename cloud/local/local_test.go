@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 	if code, ok := Main(os.Args); ok {
 		os.Exit(code)
 	}
+	if len(os.Args) > 1 && os.Args[1] == tryKeys {
+		tryKeysMain()
+		return
+	}
 	os.Exit(run(m))
 }
 

@@ -24,7 +24,8 @@ type Options struct {
 	Files []File
 	Links []Link
 	// Hide are paths that sandboxes shall not see, on top of those that they
-	// never see (see hidden in layer.go).
+	// never see (see hidden in layer_linux.go). An image need not have them,
+	// and what Images and Files name may lie below them.
 	Hide []string
 	// Boot is run once in each sandbox when it is up, as a boot script would
 	// be; what it prints goes to the console. Empty runs nothing.
@@ -93,6 +94,11 @@ func (o *Options) complete() error {
 	for _, f := range o.Files {
 		if !filepath.IsAbs(f.Source) || !filepath.IsAbs(f.Target) {
 			return fmt.Errorf("file %q at %q: want absolute paths", f.Source, f.Target)
+		}
+	}
+	for _, path := range o.Hide {
+		if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
+			return fmt.Errorf("hide %q: want an absolute path below the root", path)
 		}
 	}
 	for _, l := range o.Links {

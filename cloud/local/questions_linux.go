@@ -61,6 +61,7 @@ func (k *keeper) talk(conn net.Conn) {
 		k.log.Error(string(q.Op), "error", err)
 		a.Error, a.Full = err.Error(), errors.Is(err, cloud.ErrNoCapacity)
 	}
+	conn.SetWriteDeadline(time.Now().Add(quickPatience)) // a client that hangs shall not hold up the end
 	json.NewEncoder(conn).Encode(a)
 }
 
@@ -149,18 +150,19 @@ func (k *keeper) list() answer {
 }
 
 func (k *keeper) release() (answer, error) {
-	k.mu.Lock()
-	live := k.making
-	for _, i := range k.instances {
-		if i.State != cloud.Ended && i.State != cloud.Failed {
-			live++
+	live := 0
+	ended := k.endUnless(func() bool {
+		live = k.making
+		for _, i := range k.instances {
+			if i.State != cloud.Ended && i.State != cloud.Failed {
+				live++
+			}
 		}
-	}
-	k.mu.Unlock()
-	if live > 0 {
+		return live > 0
+	})
+	if !ended {
 		return answer{}, fmt.Errorf("launch %s still has %d instances: terminate them first", k.launch, live)
 	}
-	k.end()
 	return answer{Ended: true}, nil
 }
 
@@ -191,29 +193,36 @@ func (k *keeper) find(ids []string) []*instance {
 // endIfEmpty ends the launch when it has no instance any more, and says
 // whether it has ended.
 func (k *keeper) endIfEmpty() bool {
-	k.mu.Lock()
-	empty := len(k.instances) == 0 && k.making == 0
-	k.mu.Unlock()
-	if empty {
-		k.end()
-	}
-	return empty
+	return k.endUnless(func() bool { return len(k.instances) > 0 || k.making > 0 })
 }
 
 // end removes all that the launch has. It returns when nothing is left but
 // this process.
 func (k *keeper) end() {
+	k.endUnless(func() bool { return false })
+}
+
+// endUnless ends the launch unless something is still needed of it, which is
+// asked under the lock: nobody is admitted between the answer and the end.
+func (k *keeper) endUnless(needed func() bool) (ended bool) {
 	k.mu.Lock()
+	if needed() {
+		k.mu.Unlock()
+		return false
+	}
 	already := k.ending
 	k.ending = true
 	k.mu.Unlock()
 	if already {
 		<-k.ended
-		return
+		return true
 	}
 	k.kill()
 	k.work.Wait()
-	for _, i := range k.instances { // nobody changes them any more
+	k.mu.Lock()
+	instances := slices.Clone(k.instances) // none is added now, but some may be removed
+	k.mu.Unlock()
+	for _, i := range instances {
 		<-i.done
 	}
 	if err := removeGroup(k.group); err != nil {
@@ -223,4 +232,5 @@ func (k *keeper) end() {
 		k.log.Error("end", "error", err)
 	}
 	close(k.ended)
+	return true
 }

@@ -191,6 +191,77 @@ func TestFilesLinksAndImages(t *testing.T) {
 	}
 }
 
+// What is hidden may be anywhere or nowhere, and images, scripts and files may
+// come from below it.
+func TestHide(t *testing.T) {
+	host := "/srv/nimbus-test-" + cloudtest.Token()
+	t.Cleanup(func() { os.RemoveAll(host) })
+	write(t, host+"/home/scripts/1-ipandhost/web", "script")
+	write(t, host+"/home/tool", "tool")
+	write(t, host+"/home/key", "secret")
+	write(t, host+"/key", "secret")
+	write(t, host+"/seen", "seen")
+	tree := host + "/home/tree"
+	write(t, tree+"/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+	for _, link := range [][2]string{
+		{"key", host + "/link"}, {"loop", host + "/loop"}, {"usr/lib", tree + "/lib"}, {"usr/lib64", tree + "/lib64"},
+	} {
+		if err := os.Symlink(link[0], link[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := open(t, Options{
+		SSHD: "none",
+		Hide: []string{
+			host + "/home/key", host + "/home", host + "/home/none", host + "/link", // below and above each other
+			host + "/none/deep", host + "/seen/deep", host + "/loop/deep", "/none", "/home", "/root", "/tmp",
+		},
+		Files: []File{
+			{Source: host + "/home/tool", Target: "/opt/tool", ReadOnly: true},
+			{Source: "/usr", Target: "/usr", ReadOnly: true},
+		},
+		Images: map[string]Image{
+			"base": {Scripts: host + "/home/scripts"},
+			"tree": {Root: tree, Scripts: host + "/home/scripts"},
+		},
+	})
+	id := cloudtest.Token()
+	base, other := wanted(id, "base"), wanted(id, "tree")
+	base.Image, other.Image = "base", "tree"
+	for _, i := range started(t, d, base, other) {
+		pid, err := d.Pid(t.Context(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := fmt.Sprintf("/proc/%d/root", pid)
+		for path, want := range map[string]string{
+			"/opt/tool": "tool", "/opt/nimbus/ctx-scripts/1-ipandhost/web": "script", "/etc/hostname": i.Name + "\n",
+		} {
+			if text, err := os.ReadFile(root + path); string(text) != want {
+				t.Errorf("%s of %s: %q, %v", path, i.Name, text, err)
+			}
+		}
+		for path, want := range map[string]string{host: "link loop seen", "/root": ".ssh", "/tmp": "", "/home": ""} {
+			if i.Image == "tree" && path == host {
+				want = "" // it has no such path
+			}
+			var names []string
+			entries, _ := os.ReadDir(root + path)
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			if got := strings.Join(names, " "); got != want {
+				t.Errorf("%s of %s has %q, want %q", path, i.Name, got, want)
+			}
+		}
+	}
+	for _, path := range []string{"", "home", "/", "/home/.."} {
+		if _, err := New(Options{Hide: []string{path}}); err == nil {
+			t.Errorf("hiding %q was accepted", path)
+		}
+	}
+}
+
 // One instance that cannot be made does not keep the others from running.
 func TestPartialFailure(t *testing.T) {
 	d := open(t, Options{SSHD: "none", Images: map[string]Image{"broken": {Root: "/does/not/exist"}}})

@@ -7,13 +7,14 @@ import "os"
 const (
 	hostKeyFile    = "/etc/ssh/ssh_host_ed25519_key"
 	sshdConfigFile = "/etc/ssh/nimbus_sshd_config"
+	sshdPidFile    = "/run/sshd.pid" // written when it listens
 )
 
 // sshdConfig lets in who has a key. PAM would do things that a sandbox has no
 // capabilities for, and names of peers are in /etc/hosts only after boot.
 const sshdConfig = `# of the Nimbus sandbox; the host's sshd_config is not used here
 HostKey ` + hostKeyFile + `
-PidFile /run/sshd.pid
+PidFile ` + sshdPidFile + `
 UsePAM no
 UseDNS no
 PermitRootLogin prohibit-password
