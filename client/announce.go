@@ -2,9 +2,11 @@ package client
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"nimbus/broker/cluster"
 	"nimbus/client/deploy"
 	"nimbus/cloud"
 )
@@ -38,13 +40,18 @@ func (r *run) sayHostImages() {
 		return
 	}
 	var names []string
+	meant := ""
+	known := slices.Collect(maps.Keys(r.settings.Clouds[r.record.Cloud].Images))
 	for _, w := range r.def.Workspaces {
 		if name := "'" + w.Image + "'"; driver.ResolvesToHost(w.Image) && !slices.Contains(names, name) {
 			names = append(names, name)
+			if best := cluster.Nearest(w.Image, known); best != "" {
+				meant += fmt.Sprintf("  - did you mean '%s'?\n", best)
+			}
 		}
 	}
 	if len(names) > 0 {
-		r.out.say("\nNo such image in the settings: %s\n  - these instances are made of this host's own file system\n", strings.Join(names, ", "))
+		r.out.say("\nNo such image in the settings: %s\n%s  - these instances are made of this host's own file system\n", strings.Join(names, ", "), meant)
 	}
 }
 

@@ -62,6 +62,28 @@ func TestTerminateAndKnownHosts(t *testing.T) {
 	})
 }
 
+// The keys of a launch whose time is over are not trusted any longer, though
+// nobody terminated it.
+func TestExpiredKeysAreForgotten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		if !strings.Contains(w.read(".ssh/known_hosts"), "front-0.cluster-001") {
+			t.Fatal("the keys are not trusted")
+		}
+		time.Sleep(3 * time.Hour) // of the bubble
+		w.expect(0, []string{"status"}, "cluster-001")
+		if _, err := os.Stat(w.path(".ssh/known_hosts")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("known_hosts: %q", w.read(".ssh/known_hosts"))
+		}
+	})
+}
+
+func TestHintsForArguments(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.expect(1, []string{"run", "hello.xml"}, "did you mean --cluster hello.xml?")
+		w.expect(1, []string{"status", "cluster-001"}, "did you mean --handle cluster-001?")
+	})
+}
+
 func TestRelease(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.expect(0, []string{"release", "--handle", "cluster-001", "--node", "back-1"}, "Released back-1 of cluster-001")

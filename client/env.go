@@ -19,12 +19,14 @@ import (
 
 // Env is everything that the client takes from the world around it.
 type Env struct {
-	Command    string // how this program is called, for hints: "nimbus", "bin/cloud-client.sh"
-	Classic    bool   // hints use the classic flags
-	Home       string
-	StateDir   string // $XDG_STATE_HOME/nimbus
-	ConfigDir  string // $XDG_CONFIG_HOME/nimbus
-	Executable string // this binary: a broker is started from it, and instances run it
+	Command string // how this program is called, for hints: "nimbus", "bin/cloud-client.sh"
+	Classic bool   // hints use the classic flags
+	Home    string
+	// SSHKnownHosts is the file that ssh reads for this user, whatever HOME is.
+	SSHKnownHosts string
+	StateDir      string // $XDG_STATE_HOME/nimbus
+	ConfigDir     string // $XDG_CONFIG_HOME/nimbus
+	Executable    string // this binary: a broker is started from it, and instances run it
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer

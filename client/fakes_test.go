@@ -93,7 +93,7 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	w.stdout.Reset()
 	w.stderr.Reset()
 	env := &Env{
-		Command: "nimbus", Home: w.home, StateDir: w.path("state"), ConfigDir: w.path("config"), Executable: "/bin/true",
+		Command: "nimbus", Home: w.home, StateDir: w.path("state"), SSHKnownHosts: filepath.Join(w.home, ".ssh", "known_hosts"), ConfigDir: w.path("config"), Executable: "/bin/true",
 		Stdin: strings.NewReader(""), Stdout: &w.stdout, Stderr: &w.stderr, Again: w.again,
 		Terminal: func(io.Writer) (int, int, bool) { return 0, 0, false },
 		Now:      time.Now,

@@ -66,6 +66,12 @@ func (r *run) writeContextReports(ctx context.Context) {
 
 // farewell says how to log in and how to end it all.
 func (r *run) farewell() string {
+	return r.loginText() + fmt.Sprintf("\n%s ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
+		r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
+}
+
+// loginText says how to log in to the first few.
+func (r *run) loginText() string {
 	const most = 10
 	var b strings.Builder
 	logins := r.logins()
@@ -83,8 +89,6 @@ func (r *run) farewell() string {
 		}
 		fmt.Fprintf(&b, "  %-*s  # %s\n", width, l.Command, l.Node)
 	}
-	fmt.Fprintf(&b, "\n%s ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
-		r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
 	return b.String()
 }
 
@@ -102,6 +106,7 @@ func (r *run) contextFailed(status wire.Status) error {
 		r.problem("  - and %s\n", count(more, "other node"))
 	}
 	r.writeContextReports(ctx)
+	r.keepConsoles(ctx)
 	failure := &Failure{Code: exitCluster, Advice: fmt.Sprintf("the nodes' logs are in %s", filepath.Join(r.launch.Dir, "reports-ctx"))}
 	switch {
 	case status.State == wire.Cancelled:
@@ -142,17 +147,18 @@ func (r *run) timedOut(parent context.Context) error {
 		return failure
 	}
 	r.writeContextReports(ctx)
+	consoles := r.keepConsoles(ctx)
 	lacking := lacking(r.nodes, r.status, r.machines)
 	const most = 10
-	for i, line := range lacking {
+	for i, l := range lacking {
 		if i == most {
 			r.problem("  - and %s\n", count(len(lacking)-most, "other node"))
 			break
 		}
-		r.problem("  - %s\n", line)
+		r.problem("  - %s\n%s", l.text, quoted("its console ends with", consoles[l.node]))
 	}
 	if len(lacking) > 0 {
-		failure.Text += ": " + lacking[0]
+		failure.Text += ": " + lacking[0].text
 		if more := len(lacking) - 1; more > 0 {
 			failure.Text += fmt.Sprintf(" (and %s)", count(more, "other node"))
 		}
@@ -160,8 +166,11 @@ func (r *run) timedOut(parent context.Context) error {
 	return failure
 }
 
+// A lack is what a node that is not ready misses.
+type lack struct{ node, text string }
+
 // lacking says of each node that is not ready what it misses.
-func lacking(nodes []wire.Node, status wire.Status, machines []deploy.Machine) []string {
+func lacking(nodes []wire.Node, status wire.Status, machines []deploy.Machine) []lack {
 	waiting := map[string][]string{}
 	for _, w := range status.Workspaces {
 		waiting[w.Name] = w.Waiting
@@ -170,19 +179,19 @@ func lacking(nodes []wire.Node, status wire.Status, machines []deploy.Machine) [
 	for _, m := range machines {
 		states[m.Node.String()] = m.State
 	}
-	var lines []string
+	var list []lack
 	for _, n := range nodes {
 		switch {
 		case n.State == wire.NodeOK:
 		case n.State == wire.NodeExpected:
-			lines = append(lines, fmt.Sprintf("%s has not joined the context (its instance is %s): see its console and the agent's log there", n.Node, states[n.Node]))
+			list = append(list, lack{n.Node, fmt.Sprintf("%s has not joined the context (its instance is %s)", n.Node, states[n.Node])})
 		case len(waiting[n.Workspace]) > 0:
-			lines = append(lines, fmt.Sprintf("%s has joined and waits for %s", n.Node, printable(strings.Join(waiting[n.Workspace], "; "))))
+			list = append(list, lack{n.Node, fmt.Sprintf("%s has joined and waits for %s", n.Node, printable(strings.Join(waiting[n.Workspace], "; ")))})
 		default:
-			lines = append(lines, fmt.Sprintf("%s has its answer, but its scripts have not ended", n.Node))
+			list = append(list, lack{n.Node, fmt.Sprintf("%s has its answer, but its scripts have not ended", n.Node)})
 		}
 	}
-	return lines
+	return list
 }
 
 // interrupted answers the first Ctrl-C at once.
@@ -211,6 +220,7 @@ func (r *run) down(parent context.Context, cause error) error {
 	}
 	if r.o.keep {
 		r.record.State = history.Kept
+		r.problem("%s", r.loginText())
 		r.problem("\n%s stays as it is (--keep), until %s. To end it:\n  %s\n", r.launch.Handle,
 			r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
 	} else {

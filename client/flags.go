@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,8 +92,14 @@ func noArguments(c *cli.Context) error {
 	if c.Args().Len() == 0 {
 		return nil
 	}
-	return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()),
-		Advice: "options are written --option VALUE; see --help"}
+	advice := "options are written --option VALUE; see --help"
+	for _, option := range []string{"cluster", "handle"} {
+		if slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return f.Names()[0] == option }) && !strings.HasPrefix(c.Args().First(), "-") {
+			advice = fmt.Sprintf("did you mean --%s %s?", option, c.Args().First())
+			break
+		}
+	}
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()), Advice: advice}
 }
 
 // usageError puts the flag package's complaint into our words.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,6 +127,9 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 	if err := r.save(); err != nil {
 		return nil, err
 	}
+	if err := r.reachable(created.Brokers); err != nil {
+		return nil, err
+	}
 	r.out.say("\nContext Broker:\n")
 	for _, url := range created.Brokers {
 		r.out.say("    %s\n", url)
@@ -132,6 +137,23 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 	r.out.say("\nCreated new context with broker.\n")
 	r.out.event(Event{Event: "context", Handle: r.launch.Handle, Text: created.ID})
 	return &created, nil
+}
+
+// reachable refuses a broker that the instances of this cloud cannot reach:
+// they would wait for it until the time is over.
+func (r *run) reachable(brokers []string) error {
+	if len(r.hosts) == 0 {
+		return nil // the cloud's networks lead out
+	}
+	for _, broker := range brokers {
+		if u, err := url.Parse(broker); err == nil {
+			if ip, err := netip.ParseAddr(u.Hostname()); err == nil && slices.Contains(r.hosts, ip) {
+				return nil
+			}
+		}
+	}
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("the instances of cloud %q reach this machine at %s and nothing else; the broker is at %s", r.record.Cloud, r.hosts[0], strings.Join(brokers, ", ")),
+		Advice: "leave the setting broker and --broker away for this cloud: then a broker of your own is used"}
 }
 
 // ownBroker opens this user's own broker, and has it listen where the

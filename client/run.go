@@ -126,6 +126,7 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.forgetExpired(h)
 	kind := "cluster"
 	if o.image != "" {
 		kind = "vm"

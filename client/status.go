@@ -49,6 +49,7 @@ func (s *session) statusOfAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.forgetExpired(h)
 	launches, err := h.List()
 	if err != nil {
 		return &Failure{Code: exitFailed, Text: err.Error()}

@@ -42,6 +42,10 @@ func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Wri
 		},
 		OpenBroker: func(e wire.Endpoint) (Broker, error) { return opened(wire.NewClient(e)) },
 	}
+	env.SSHKnownHosts = filepath.Join(home, ".ssh", "known_hosts")
+	if u, err := user.Current(); err == nil && u.HomeDir != "" {
+		env.SSHKnownHosts = filepath.Join(u.HomeDir, ".ssh", "known_hosts")
+	}
 	env.FindBroker = func(ctx context.Context, dir string) (Broker, error) {
 		b, err := opened(broker.Find(ctx, dir))
 		if !errors.Is(err, broker.ErrNotRunning) {

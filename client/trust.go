@@ -138,6 +138,35 @@ func (r *run) trust() {
 	}
 }
 
+// forgetExpired takes back what known_hosts says of launches whose time is
+// over: their addresses will be other machines'. Nobody was there to do it when
+// they ended.
+func (s *session) forgetExpired(h *history.History) {
+	launches, err := h.List()
+	if err != nil {
+		return // whoever needs the list says so
+	}
+	for _, l := range launches {
+		record, err := l.Record()
+		if err != nil || record.KnownHosts == nil || s.env.Now().Before(record.Expires) {
+			continue
+		}
+		unlock, err := l.Lock()
+		if err != nil {
+			continue // another command is at it
+		}
+		err = knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created)
+		if err == nil {
+			record.KnownHosts = nil
+			err = l.Save(record)
+		}
+		unlock()
+		if err != nil {
+			s.out.warn("The host keys of %s, whose time is over, are still trusted: %v\n", l.Handle, err)
+		}
+	}
+}
+
 // Login is how to get into an instance.
 type Login struct {
 	Node    string `json:"node"`
@@ -165,6 +194,9 @@ func (r *run) logins() []Login {
 		words := []string{"ssh"}
 		if r.key.Private != "" {
 			words = append(words, "-i", r.key.Private)
+		}
+		if r.hostsFile != "" && len(wanted) > 0 && r.hostsFile != r.env.SSHKnownHosts {
+			words = append(words, "-o", "UserKnownHostsFile="+r.hostsFile)
 		}
 		user := m.Login
 		if user == "" {
