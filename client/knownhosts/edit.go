@@ -117,6 +117,9 @@ func (k *keys) yield(full string) string {
 // divide tells which names of a line stay and which get another key.
 func (k *keys) divide(l line) (keep, drop []string) {
 	for name := range strings.SplitSeq(l.names, ",") {
+		if name == "" {
+			continue // between two commas
+		}
 		small := strings.ToLower(name) // ssh knows no case
 		key, ours := k.byName[small][l.keyType]
 		if ours && k.conflict(small, l, key) {
