@@ -1,0 +1,102 @@
+package match
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"nimbus/broker/cluster"
+)
+
+// fullLogs is how many error reports keep their whole log; the cause is among
+// the first, and ten thousand logs are of no use to anybody.
+const (
+	fullLogs = 100
+	shortLog = 1 << 10
+)
+
+func (s *State) report(at time.Time, r Reported) error {
+	w, place, err := s.place(r.Claimant)
+	if err != nil {
+		return err
+	}
+	n := &w.nodes[place.Index]
+	if r.Stage != 0 {
+		return fmt.Errorf("%w: this context has no stage %d", ErrInvalid, r.Stage)
+	}
+	if n.report != nil {
+		known, told := *n.report, r.Report
+		if known.OK == told.OK && known.Step == told.Step && known.Code == told.Code && strings.HasSuffix(told.Log, known.Log) {
+			return ErrRepeated
+		}
+		return fmt.Errorf("%w: another report of node %s is stored already", ErrReported, place)
+	}
+	if r.OK {
+		if n.identities == nil {
+			return fmt.Errorf("%w: node %s reports ok, but never joined", ErrNotJoined, place)
+		}
+		if s.requirements[w.requirement].missing > 0 {
+			return fmt.Errorf("%w: node %s reports ok, but was not answered yet", ErrInvalid, place)
+		}
+		n.report, n.reported = &Report{OK: true}, at
+		w.ok++
+		s.ok++
+		s.serve(w.byOK)
+		return nil
+	}
+	n.claim = r.Claim
+	s.claims[r.Claim] = place
+	s.fail(w, place, at, r.Report)
+	return nil
+}
+
+// fail stores an error report.
+func (s *State) fail(w *workspace, place cluster.Place, at time.Time, r Report) {
+	if len(s.failed) >= fullLogs && len(r.Log) > shortLog {
+		r.Log = r.Log[len(r.Log)-shortLog:]
+	}
+	n := &w.nodes[place.Index]
+	n.report, n.reported = &r, at
+	w.failed++
+	s.failed = append(s.failed, place)
+}
+
+func (s *State) release(place cluster.Place) error {
+	i, known := s.position[place.Workspace]
+	if !known || place.Index < 0 || place.Index >= len(s.workspaces[i].nodes) {
+		return fmt.Errorf("%w: there is no node %s", ErrNoPlace, place)
+	}
+	w := &s.workspaces[i]
+	n := &w.nodes[place.Index]
+	if n.claim == "" {
+		return ErrRepeated
+	}
+	if n.report != nil && n.report.OK {
+		return fmt.Errorf("%w: node %s has reported ok", ErrTold, place)
+	}
+	if n.identities != nil && s.told(w) {
+		return fmt.Errorf("%w: others know the addresses and keys of node %s already", ErrTold, place)
+	}
+	delete(s.claims, n.claim)
+	s.released[n.claim] = true
+	for _, identity := range n.identities {
+		delete(s.ips, identity.IP)
+		for _, name := range names(identity.Hostname) {
+			delete(s.hosts, name)
+		}
+	}
+	if n.identities != nil {
+		w.joined--
+		s.joined--
+	}
+	if n.counted {
+		s.unserve(w.byJoin)
+	}
+	if n.report != nil {
+		w.failed--
+		s.failed = slices.DeleteFunc(s.failed, func(p cluster.Place) bool { return p == place })
+	}
+	*n = node{}
+	return nil
+}
