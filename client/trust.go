@@ -155,10 +155,13 @@ func (s *session) forgetExpired(h *history.History) {
 		if err != nil {
 			continue // another command is at it
 		}
-		err = knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created)
-		if err == nil {
-			record.KnownHosts = nil
-			err = l.Save(record)
+		// As it is now that it is ours: a terminate may have been faster.
+		if record, err = l.Record(); err == nil && record.KnownHosts != nil {
+			err = knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created)
+			if err == nil {
+				record.KnownHosts = nil
+				err = l.Save(record)
+			}
 		}
 		unlock()
 		if err != nil {

@@ -167,9 +167,10 @@ func (k *keeper) release() (answer, error) {
 }
 
 func (k *keeper) pid(ids []string) (answer, error) {
-	for _, i := range k.find(ids) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
+	found := k.find(ids)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, i := range found {
 		if i.State == cloud.Running {
 			return answer{Pid: i.cmd.Process.Pid}, nil
 		}
