@@ -172,6 +172,15 @@ func TestHangingKeeper(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(pid, syscall.SIGCONT)
+	eventually(t, "all threads of the keeper have stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, thread := range threads {
+			if stat, err := os.ReadFile(thread); err != nil || !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return err == nil && len(threads) > 0
+	})
 	impatient := *d
 	impatient.quick = 200 * time.Millisecond
 	_, err := impatient.List(t.Context(), id)
