@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -72,17 +73,15 @@ func put(t *testing.T, path, content string) {
 }
 
 // serve answers user-data with what it is told, in turn; the last one stays.
-func serve(t *testing.T, answers ...http.HandlerFunc) (*httptest.Server, *int) {
+func serve(t *testing.T, answers ...http.HandlerFunc) (*httptest.Server, *atomic.Int32) {
 	t.Helper()
-	asked := 0
+	var asked atomic.Int32 // connections that were hung up may still be served
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/2007-01-19/user-data" {
 			http.NotFound(w, r)
 			return
 		}
-		answer := answers[min(asked, len(answers)-1)]
-		asked++
-		answer(w, r)
+		answers[min(int(asked.Add(1)), len(answers))-1](w, r)
 	}))
 	t.Cleanup(server.Close)
 	return server, &asked
@@ -183,8 +182,8 @@ func TestMetadata(t *testing.T) {
 			p := nowhere(t)
 			p.MetadataURL = server.URL
 			f, err := p.Find(t.Context())
-			if *asked != c.asked {
-				t.Errorf("asked %d times, want %d", *asked, c.asked)
+			if n := int(asked.Load()); n != c.asked {
+				t.Errorf("asked %d times, want %d", n, c.asked)
 			}
 			var none *NotFoundError
 			switch {
@@ -217,8 +216,8 @@ func TestPatience(t *testing.T) {
 			if _, err := p.Find(t.Context()); !errors.As(err, &none) {
 				t.Errorf("got %v", err)
 			}
-			if *asked != c.asked {
-				t.Errorf("asked %d times, want %d", *asked, c.asked)
+			if n := int(asked.Load()); n != c.asked {
+				t.Errorf("asked %d times, want %d", n, c.asked)
 			}
 		})
 	}
