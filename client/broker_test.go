@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"sync"
@@ -34,12 +35,14 @@ type fakeBroker struct {
 	changed  chan struct{} // closed at each change
 	contexts map[string]*fakeContext
 	deleted  int
+	logs     map[string]string // node → its log
 }
 
 type fakeContext struct {
 	create wire.Create
 	seq    uint64
 	nodes  []wire.Node
+	added  []wire.AddData
 }
 
 func newFakeBroker(t *testing.T) *fakeBroker {
@@ -121,7 +124,7 @@ func (b *fakeBroker) Status(ctx context.Context, id string, after uint64) (wire.
 }
 
 func (c *fakeContext) status() wire.Status {
-	s := wire.Status{Seq: c.seq, Locked: true}
+	s := wire.Status{Seq: c.seq, Locked: !c.create.Open}
 	by := map[string]*wire.WorkspaceStatus{}
 	for _, w := range c.create.Definition.Workspaces {
 		if w.Ctx != nil {
@@ -199,6 +202,68 @@ func (b *fakeBroker) Release(_ context.Context, id, node string) error {
 		}
 	}
 	return wire.Errorf(wire.Forbidden, "there is no node %s", node)
+}
+
+func (b *fakeBroker) Contexts(context.Context) (list []wire.Summary, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(b.contexts)) {
+		c := b.contexts[id]
+		summary := c.status().Summary
+		summary.ID, summary.Name, summary.Expires = id, c.create.Name, c.create.Expires
+		list = append(list, summary)
+	}
+	return list, nil
+}
+
+func (b *fakeBroker) AddData(_ context.Context, id string, data wire.AddData) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err != nil {
+		return err
+	}
+	if !c.create.Open {
+		return wire.Errorf(wire.Locked, "context is locked")
+	}
+	c.added = append(c.added, data)
+	b.change(c)
+	return nil
+}
+
+func (b *fakeBroker) Lock(_ context.Context, id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err == nil && c.create.Open {
+		c.create.Open = false
+		b.change(c)
+	}
+	return err
+}
+
+func (b *fakeBroker) Extend(_ context.Context, id string, expires time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err == nil {
+		c.create.Expires = expires
+		b.change(c)
+	}
+	return err
+}
+
+// NodeLog returns what logs has of a node; it does not hold requests.
+func (b *fakeBroker) NodeLog(_ context.Context, id, node string, offset int64) (wire.NodeLog, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, err := b.find(id); err != nil {
+		return wire.NodeLog{}, err
+	}
+	_, n := b.node(id, node)
+	text := b.logs[node]
+	offset = min(offset, int64(len(text)))
+	return wire.NodeLog{Offset: offset, Text: text[offset:], State: n.State}, nil
 }
 
 func (b *fakeBroker) Listen(_ context.Context, address string) (string, error) {

@@ -8,25 +8,29 @@ import (
 
 // Commands are the client's subcommands.
 func Commands(env *Env) []*cli.Command {
-	commands := []*cli.Command{
-		env.runCommand(),
-		env.statusCommand(),
-		env.nodesCommand(),
-		env.releaseCommand(),
-		env.terminateCommand(),
-		env.validateCommand(),
-		env.networksCommand(),
-		env.listCommand(),
-		env.ctxStatusCommand(),
-		env.loginCommand(),
-	}
-	for _, c := range commands {
-		text := helpTexts[c.Name]
-		c.Usage = text.summary
-		c.CustomHelpTemplate = text.help
+	var commands []*cli.Command
+	for _, entry := range []struct {
+		command *cli.Command
+		text    helpText
+	}{
+		{env.runCommand(), runHelp},
+		{env.statusCommand(), statusHelp},
+		{env.nodesCommand(), nodesHelp},
+		{env.releaseCommand(), releaseHelp},
+		{env.terminateCommand(), terminateHelp},
+		{env.validateCommand(), validateHelp},
+		{env.networksCommand(), networksHelp},
+		{env.listCommand(), listHelp},
+		{env.ctxStatusCommand(), ctxStatusHelp},
+		{env.loginCommand(), loginHelp},
+	} {
+		c := entry.command
+		c.Usage = entry.text.summary
+		c.CustomHelpTemplate = entry.text.help
 		c.OnUsageError = usageError
 		c.HideHelpCommand = true
 		c.Action = interruptible(c.Action)
+		commands = append(commands, c)
 	}
 	return append(commands, env.classicHelpCommand())
 }

@@ -232,16 +232,17 @@ func TestValidate(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	w := newWorld(t)
-	for name, text := range helpTexts {
-		w.expect(0, []string{name, "--help"}, text.help)
-		if !strings.Contains(text.help, "Example") {
-			t.Errorf("%s: no example", name)
+	for _, c := range Commands(&Env{}) {
+		if c.Hidden {
+			continue
 		}
-		for _, c := range Commands(&Env{}) {
-			for _, f := range c.Flags {
-				if c.Name == name && f.Names()[0] != "help" && !strings.Contains(text.help, "  --"+f.Names()[0]) {
-					t.Errorf("%s: the help does not explain --%s", name, f.Names()[0])
-				}
+		w.expect(0, []string{c.Name, "--help"}, c.CustomHelpTemplate)
+		if c.Usage == "" || !strings.Contains(c.CustomHelpTemplate, "Example") {
+			t.Errorf("%s: no summary or no example", c.Name)
+		}
+		for _, f := range c.Flags {
+			if name := f.Names()[0]; name != "help" && !strings.Contains(c.CustomHelpTemplate, "  --"+name) {
+				t.Errorf("%s: the help does not explain --%s", c.Name, name)
 			}
 		}
 	}

@@ -57,6 +57,11 @@ type Broker interface {
 	Nodes(ctx context.Context, id string) ([]wire.Node, error)
 	Delete(ctx context.Context, id string) error
 	Release(ctx context.Context, id, node string) error
+	Contexts(ctx context.Context) ([]wire.Summary, error)
+	AddData(ctx context.Context, id string, data wire.AddData) error
+	Lock(ctx context.Context, id string) error
+	Extend(ctx context.Context, id string, expires time.Time) error
+	NodeLog(ctx context.Context, id, node string, offset int64) (wire.NodeLog, error)
 	Listen(ctx context.Context, address string) (url string, err error)
 }
 

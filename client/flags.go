@@ -14,6 +14,16 @@ import (
 	"nimbus/broker/cluster"
 )
 
+// helpText is what people read of a subcommand.
+type helpText struct{ summary, help string }
+
+// commonHelp explains commonFlags.
+const commonHelp = `
+  --conf FILE         settings (default ~/.config/nimbus/config.toml)
+  --history-dir DIR   where launches are remembered
+  --json              print one JSON document
+`
+
 // Flags that most commands have.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{

@@ -10,6 +10,15 @@ import (
 	"nimbus/cloud"
 )
 
+var networksHelp = helpText{"list the network names that a cloud knows", `Usage:
+  nimbus networks [--cloud NAME] [OPTIONS]
+
+Example:
+  nimbus networks
+
+Options:
+  --cloud NAME        cloud to ask, by its name in the settings` + commonHelp}
+
 func (env *Env) networksCommand() *cli.Command {
 	return env.listing("networks", func(c *cli.Context, s *session, driver cloud.Driver) error {
 		networker, ok := driver.(cloud.Networker)
@@ -27,6 +36,15 @@ func (env *Env) networksCommand() *cli.Command {
 		return s.table(networks, "NETWORK", rows)
 	})
 }
+
+var listHelp = helpText{"list the images that a cloud knows", `Usage:
+  nimbus list [--cloud NAME] [OPTIONS]
+
+Example:
+  nimbus list
+
+Options:
+  --cloud NAME        cloud to ask, by its name in the settings` + commonHelp}
 
 func (env *Env) listCommand() *cli.Command {
 	return env.listing("list", func(c *cli.Context, s *session, driver cloud.Driver) error {

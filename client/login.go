@@ -17,6 +17,22 @@ import (
 
 // login stores the key of an account at a broker, so that the broker can be
 // used by its URL alone.
+var loginHelp = helpText{"store the key of an account at a broker", `Usage:
+  nimbus login [--ca FILE] [--key FILE] URL
+
+Checks the key and stores it, readable by you alone. Without --key it is read
+from standard input. A broker with a certificate of its own making needs --ca:
+ca.pem and owner.key are in its data directory.
+
+Examples:
+  nimbus login https://broker.example.org:8443
+  nimbus login --ca ca.pem --key owner.key https://10.0.0.5:8443
+
+Options:
+  --ca FILE           PEM file with the broker's CA
+  --key FILE          file with the account's key
+`}
+
 func (env *Env) loginCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "login",

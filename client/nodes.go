@@ -13,6 +13,17 @@ import (
 	"nimbus/client/history"
 )
 
+var nodesHelp = helpText{"show the nodes of a cluster as the broker knows them", `Usage:
+  nimbus nodes --handle HANDLE [OPTIONS]
+
+Prints the state, roles, addresses and SSH host keys of each node.
+
+Example:
+  nimbus nodes --handle cluster-001 --json
+
+Options:
+  --handle HANDLE     which launch` + commonHelp}
+
 func (env *Env) nodesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "nodes",
@@ -93,6 +104,19 @@ func (s *session) nodes(ctx context.Context, handle string) error {
 	s.out.print("%s", printable(b.String()))
 	return nil
 }
+
+var ctxStatusHelp = helpText{"print the context state of each address, for scripts", `Usage:
+  nimbus print-ctx-status --handle HANDLE [OPTIONS]
+
+Prints one line for each address: [CTX_SUCCESS], [CTX_ERROR],
+[CTX_CHECKED_IN_PENDING] or [CTX_NOT_CHECKED_IN]. Exit code 0 when all are
+success, else 6.
+
+Example:
+  nimbus print-ctx-status --handle cluster-001
+
+Options:
+  --handle HANDLE     which launch` + commonHelp}
 
 func (env *Env) ctxStatusCommand() *cli.Command {
 	return &cli.Command{

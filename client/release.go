@@ -11,6 +11,21 @@ import (
 
 // release frees the place of a node whose machine lost its claim: its disk was
 // replaced, or another machine took the place with a stolen token.
+var releaseHelp = helpText{"let another machine take a node's place", `Usage:
+  nimbus release --handle HANDLE --node NODE [OPTIONS]
+
+A node's place belongs to the first machine that came with its token. When that
+machine lost its disk, or was not the right one, this frees the place for the
+next that comes. It is refused when other nodes were told of it already: then
+terminate the cluster and launch it again.
+
+Example:
+  nimbus release --handle cluster-001 --node worker-3
+
+Options:
+  --handle HANDLE     which launch
+  --node NODE         which node, workspace-index` + commonHelp}
+
 func (env *Env) releaseCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "release",

@@ -30,6 +30,41 @@ type runOptions struct {
 // have ended: reports may be asked for the day after.
 const graceOfContext = 24 * time.Hour
 
+var runHelp = helpText{"launch a cluster, or one machine", `Usage:
+  nimbus run --cluster FILE [--hours H] [OPTIONS]
+  nimbus run --name IMAGE [--hours H] [OPTIONS]
+
+Launches the instances of a cluster definition, waits until each of them has
+configured itself, and says how to log in. When a node fails, or not all are
+ready in time, everything that was started is ended again.
+
+Examples:
+  nimbus run --cluster hello-cluster.xml --hours 1
+  nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
+  nimbus run --name debian --json
+
+Options:
+  --cluster FILE      cluster definition; "nimbus validate FILE" checks it
+  --name IMAGE        one machine of this image, without a context
+  --hours H           how long the instances live, such as 1 or 0.5 (default 1)
+  --timeout MINUTES   give up when not all is ready by then (default 20)
+  --expires HOURS     how long the broker keeps the context
+                      (default: the hours plus a day)
+  --keep              leave everything running when something fails
+  --cloud NAME        cloud to use, by its name in the settings
+  --broker URL        broker to use instead of one of your own
+  --ssh-key FILE      public key that the instances let in
+  --known-hosts FILE  file for new host keys; "none" leaves all files alone
+  --json              one JSON document on stdout, progress on stderr; also
+                      when nothing was launched, with the error
+  --json=stream       one JSON event per line on stdout
+  --conf FILE         settings (default ~/.config/nimbus/config.toml)
+  --history-dir DIR   where launches are remembered
+
+Exit codes: 0 all nodes are ok; 1 wrong parameters, or a node failed; 2
+something else did not work; 130 interrupted.
+`}
+
 func (env *Env) runCommand() *cli.Command {
 	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
 	return &cli.Command{

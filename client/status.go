@@ -16,6 +16,19 @@ import (
 	"nimbus/cloud"
 )
 
+var statusHelp = helpText{"show what was launched and what of it runs", `Usage:
+  nimbus status [--handle HANDLE] [OPTIONS]
+
+Lists all launches with their state, age and time left; with a handle, the
+instances of that one and how far its context is.
+
+Examples:
+  nimbus status
+  nimbus status --handle cluster-001
+
+Options:
+  --handle HANDLE     one launch` + commonHelp}
+
 func (env *Env) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",

@@ -16,6 +16,26 @@ import (
 	"nimbus/cloud"
 )
 
+var terminateHelp = helpText{"end a launch", `Usage:
+  nimbus terminate --handle HANDLE [--handle HANDLE ...] [OPTIONS]
+  nimbus terminate --all
+
+Ends the instances and the context of a launch and takes its host keys out of
+known_hosts. The history directory stays. It can be repeated. One launch that
+cannot be ended, or whose record cannot be read, does not keep the others
+running.
+
+Examples:
+  nimbus terminate --handle cluster-001
+  nimbus terminate --handle vm-001 --handle vm-002
+
+Options:
+  --handle HANDLE     which launch; may be given several times
+  --all               all launches of the history` + commonHelp + `
+Exit codes: 0 all of it has ended; 1 wrong parameters; 2 something could not be
+ended, or its record could not be read.
+`}
+
 func (env *Env) terminateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "terminate",

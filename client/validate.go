@@ -9,6 +9,20 @@ import (
 	"nimbus/broker/cluster"
 )
 
+var validateHelp = helpText{"check a cluster definition", `Usage:
+  nimbus validate [--json] FILE
+
+Prints everything that is wrong with a cluster definition, each problem with
+its line, and what is odd about it as warnings. Exit code 1 when it cannot be
+launched.
+
+Example:
+  nimbus validate hello-cluster.xml
+
+Options:
+  --json              print one JSON document
+`}
+
 func (env *Env) validateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "validate",

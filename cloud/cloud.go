@@ -6,6 +6,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"time"
 )
@@ -48,6 +49,18 @@ type Preparation struct {
 type Prepared struct {
 	// Hosts are this machine's addresses as the launch's instances see it.
 	Hosts []netip.Addr
+	// Apart says that these addresses exist for the instances only, and that
+	// nothing on this machine can listen there: a Forwarder leads in.
+	Apart bool
+}
+
+// A Forwarder lets the instances of a launch reach what they share no network
+// with: a Unix socket on this machine.
+type Forwarder interface {
+	// Forward answers for the launch's instances at each of Prepared.Hosts and
+	// passes every connection on to the socket, until the launch ends. What
+	// listens there may come and go. It returns where instances connect to.
+	Forward(ctx context.Context, launch, socket string) ([]netip.AddrPort, error)
 }
 
 // A Networker can say which network names its users may write in a NIC.
@@ -64,6 +77,41 @@ type Imager interface {
 type Consoler interface {
 	Console(ctx context.Context, instance Instance) ([]byte, error)
 }
+
+// An Extender ends instances by itself when their time is over, and can be
+// given another time. A driver that is none never ends them.
+type Extender interface {
+	// Extend moves the end of everything of a launch. An earlier end than
+	// before is allowed, one in the past is not.
+	Extend(ctx context.Context, launch string, expires time.Time) error
+}
+
+// An Enterer can run a program inside an instance without the network.
+type Enterer interface {
+	// Enter runs a program as root and returns its exit code: 128 and the
+	// signal's number when one ended it. The program ends with ctx.
+	Enter(ctx context.Context, instance Instance, p Program) (code int, err error)
+}
+
+// Program is what Enter runs.
+type Program struct {
+	Command []string  // looked up in the instance's PATH; empty: root's login shell
+	Stdin   io.Reader // nil: empty
+	Stdout  io.Writer // with a terminal, everything that the program writes
+	Stderr  io.Writer
+	// Terminal gives the program a terminal of its own; nil: none.
+	Terminal *Terminal
+}
+
+// Terminal describes the terminal that a program gets.
+type Terminal struct {
+	Type   string      // TERM
+	Size   Size        // at first
+	Resize <-chan Size // later ones; nil: it stays
+}
+
+// Size of a terminal in characters.
+type Size struct{ Width, Height int }
 
 // Request asks for one instance.
 type Request struct {
@@ -87,7 +135,7 @@ type Instance struct {
 	State     State     `json:"state"`
 	Reason    string    `json:"reason,omitempty"` // why it is Failed, in the cloud's words
 	Addresses []Address `json:"addresses"`        // one for each NIC, in order
-	Login     string    `json:"login"`            // user name that PublicKeys let in
+	Login     string    `json:"login"`            // user name that PublicKeys let in by SSH; empty: nobody gets in that way
 	HostKey   string    `json:"host_key,omitempty"`
 	Created   time.Time `json:"created"`
 	Expires   time.Time `json:"expires"`

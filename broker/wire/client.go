@@ -176,6 +176,20 @@ func (c *Client) Release(ctx context.Context, id string, node string) error {
 	return err
 }
 
+// Extend moves the time at which the broker forgets a context.
+func (c *Client) Extend(ctx context.Context, id string, expires time.Time) error {
+	_, err := c.call(ctx, http.MethodPost, "/v1/contexts/"+url.PathEscape(id)+"/extend", Extend{expires}, nil, maxAnswer)
+	return err
+}
+
+// NodeLog returns what a node has logged from an offset on. Where there is
+// nothing yet, and the node is at work, the broker holds the answer until there
+// is, for MaxHold at most.
+func (c *Client) NodeLog(ctx context.Context, id, node string, offset int64) (log NodeLog, err error) {
+	_, err = c.call(ctx, http.MethodGet, "/v1/contexts/"+url.PathEscape(id)+"/nodes/"+url.PathEscape(node)+"/log?offset="+strconv.FormatInt(offset, 10), nil, &log, maxAnswer)
+	return log, err
+}
+
 // Delete cancels a context and makes the broker forget it. One that is not
 // there is a NotFound error.
 func (c *Client) Delete(ctx context.Context, id string) error {

@@ -179,6 +179,25 @@ type Release struct {
 	Node string `json:"node"`
 }
 
+// Extend moves the time at which the broker forgets a context.
+type Extend struct {
+	Expires time.Time `json:"expires"`
+}
+
+// LogText is a piece of a node's log, sent while its scripts run.
+type LogText struct {
+	Offset int64  `json:"offset"` // of the piece in all that the node logged in this run, in bytes
+	Text   string `json:"text"`   // MaxLog bytes at most
+}
+
+// NodeLog is what the broker has of a node's log from some offset on: the end
+// of it, where more was written than is kept.
+type NodeLog struct {
+	Offset int64     `json:"offset"` // of Text
+	Text   string    `json:"text"`
+	State  NodeState `json:"state"` // ok and error: nothing more will come
+}
+
 // Listen asks a broker of this machine to answer at one more address.
 type Listen struct {
 	Address string `json:"address"` // an IP; the port is the broker's own

@@ -27,6 +27,8 @@ type Fake struct {
 	OnPrepare func(ctx context.Context, p cloud.Preparation) error
 	// Started is called with each new instance, as if it now booted.
 	Started func(i cloud.Instance, r cloud.Request)
+	// OnEnter runs a program in an instance; nil: Enter fails.
+	OnEnter func(ctx context.Context, i cloud.Instance, p cloud.Program) (code int, err error)
 	// Hosts is what Prepare answers.
 	Hosts []netip.Addr
 
@@ -43,6 +45,8 @@ var (
 	_ cloud.Networker = (*Fake)(nil)
 	_ cloud.Imager    = (*Fake)(nil)
 	_ cloud.Consoler  = (*Fake)(nil)
+	_ cloud.Extender  = (*Fake)(nil)
+	_ cloud.Enterer   = (*Fake)(nil)
 )
 
 // Launch starts instances one after the other.
@@ -188,6 +192,30 @@ func (f *Fake) Fail(id, reason string) {
 			f.instances[n].State, f.instances[n].Reason = cloud.Failed, reason
 		}
 	}
+}
+
+// Extend sets the end of a launch and its instances.
+func (f *Fake) Extend(_ context.Context, launch string, expires time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for n := range f.instances {
+		if f.instances[n].Launch == launch {
+			f.instances[n].Expires = expires
+		}
+	}
+	if p, ok := f.prepared[launch]; ok {
+		p.Expires = expires
+		f.prepared[launch] = p
+	}
+	return nil
+}
+
+// Enter is as OnEnter says.
+func (f *Fake) Enter(ctx context.Context, i cloud.Instance, p cloud.Program) (int, error) {
+	if f.OnEnter == nil {
+		return 0, fmt.Errorf("instance %s: this fake cannot be entered", i.ID)
+	}
+	return f.OnEnter(ctx, i, p)
 }
 
 // Networks returns two names; every other does as well.
