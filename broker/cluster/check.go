@@ -253,6 +253,9 @@ func (d *Definition) checkData(ps *Problems) {
 				continue // a second value of that name: looked at already
 			}
 			delete(own, data.Name)
+			if !slices.ContainsFunc(s.values, func(v string) bool { return v != "" }) {
+				continue // it only asks for the name
+			}
 			other, seen := first[data.Name]
 			if !seen {
 				first[data.Name] = s

@@ -17,23 +17,34 @@ import (
 // The format is the cluster document of the Nimbus cloud client, read as
 // leniently as there: namespaces are ignored, children come in any order,
 // _interface is interface, a repeated single element counts by its last.
+//
+// It takes every text as it stands; ReadWith knows variables.
 func Read(name string, r io.Reader) (*Definition, Problems) {
-	document, err := io.ReadAll(io.LimitReader(r, MaxDocument+1))
-	if err != nil {
-		return &Definition{}, Problems{{File: name, Text: err.Error()}}
-	}
-	if len(document) > MaxDocument {
-		return &Definition{}, Problems{{File: name, Text: fmt.Sprintf("the document is larger than %d MiB", MaxDocument>>20)}}
-	}
-	root, broken := readTree(document)
+	root, broken := readDocument(name, r)
 	if broken != nil {
-		broken.File = name
-		return &Definition{}, Problems{*broken}
+		return &Definition{}, broken
 	}
 	var p decoder
 	d := p.cluster(root)
 	d.Normalize()
 	return d, append(p.problems, d.Check()...).inFile(name)
+}
+
+// readDocument reads the elements of a file.
+func readDocument(name string, r io.Reader) (*element, Problems) {
+	document, err := io.ReadAll(io.LimitReader(r, MaxDocument+1))
+	if err != nil {
+		return nil, Problems{{File: name, Text: err.Error()}}
+	}
+	if len(document) > MaxDocument {
+		return nil, Problems{{File: name, Text: fmt.Sprintf("the document is larger than %d MiB", MaxDocument>>20)}}
+	}
+	root, broken := readTree(document)
+	if broken != nil {
+		broken.File = name
+		return nil, Problems{*broken}
+	}
+	return root, nil
 }
 
 // A decoder turns elements into values and collects what it could not.

@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -113,6 +114,13 @@ func ParsePlace(node string) (Place, error) {
 		}
 	}
 	return Place{}, fmt.Errorf("%q is not a node name: it must be a workspace, a dash and an index, such as \"head-0\"", node)
+}
+
+// Brings tells whether a value of data comes with this requirement. Where all
+// that it says of a name is empty it only asks for it: whatever others bring
+// or is added later is the value, and if nothing is, the empty one.
+func (r *Requires) Brings(name string) bool {
+	return slices.ContainsFunc(r.Data, func(d Data) bool { return d.Name == name && d.Value != "" })
 }
 
 // Find returns the workspace of that name and its position, or nil and -1.

@@ -88,7 +88,7 @@ func (c *choices) definition() *cluster.Definition {
 				}
 			}
 			for range c.of(3) {
-				w.Ctx.Requires.Data = append(w.Ctx.Requires.Data, cluster.Data{Name: fmt.Sprint("d", c.of(2)), Value: fmt.Sprint(c.of(3))})
+				w.Ctx.Requires.Data = append(w.Ctx.Requires.Data, cluster.Data{Name: fmt.Sprint("d", c.of(2)), Value: []string{"", "1", "2"}[c.of(3)]})
 			}
 		}
 		d.Workspaces = append(d.Workspaces, w)
@@ -423,10 +423,25 @@ func checkManifest(t *testing.T, tr truth, r cluster.Requires, m cluster.Manifes
 			t.Fatalf("node %s: told is %v, want %v", p, nodes[p], needed)
 		}
 	})
-	var want []cluster.Data
-	for i := range tr.definition.Workspaces {
-		if ctx := tr.definition.Workspaces[i].Ctx; ctx != nil {
-			want = append(want, ctx.Requires.Data...)
+	var every, want []cluster.Data
+	for _, w := range tr.definition.Workspaces {
+		if w.Ctx != nil {
+			every = append(every, w.Ctx.Requires.Data...)
+		}
+	}
+	every = append(every, tr.added...)
+	valued := func(name string, all []cluster.Data) bool {
+		return slices.ContainsFunc(all, func(d cluster.Data) bool { return d.Name == name && d.Value != "" })
+	}
+	for _, w := range tr.definition.Workspaces {
+		if w.Ctx == nil {
+			continue
+		}
+		for _, d := range w.Ctx.Requires.Data {
+			// Who has only empty values leaves it to those who have others.
+			if valued(d.Name, w.Ctx.Requires.Data) || !valued(d.Name, every) {
+				want = append(want, d)
+			}
 		}
 	}
 	want = slices.DeleteFunc(append(want, tr.added...), func(d cluster.Data) bool {

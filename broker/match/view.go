@@ -96,20 +96,38 @@ func (s *State) Manifest(requirement int) cluster.Manifest {
 			m.Nodes = append(m.Nodes, entry)
 		}
 	}
-	names := dataNames(r.Requires)
+	m.Data = append(m.Data, s.data(dataNames(r.Requires))...)
+	return m
+}
+
+// data lists the values of some names. A workspace that only asks for a name
+// has the empty value, which counts when nobody brings another.
+func (s *State) data(names []string) []cluster.Data {
+	brought := map[string]bool{}
+	for _, d := range s.added {
+		brought[d.Name] = true
+	}
 	for i := range s.workspaces {
 		for _, d := range s.workspaces[i].Ctx.Requires.Data {
-			if slices.Contains(names, d.Name) {
-				m.Data = append(m.Data, cluster.Data{Name: d.Name, Value: d.Value})
+			brought[d.Name] = brought[d.Name] || d.Value != ""
+		}
+	}
+	var all []cluster.Data
+	for i := range s.workspaces {
+		requires := &s.workspaces[i].Ctx.Requires
+		for _, d := range requires.Data {
+			asks := d.Value == "" && brought[d.Name] && !requires.Brings(d.Name)
+			if slices.Contains(names, d.Name) && !asks {
+				all = append(all, cluster.Data{Name: d.Name, Value: d.Value})
 			}
 		}
 	}
 	for _, d := range s.added {
 		if slices.Contains(names, d.Name) {
-			m.Data = append(m.Data, d)
+			all = append(all, d)
 		}
 	}
-	return m
+	return all
 }
 
 // provides tells whether a node provides a role by its k-th identity: roles
