@@ -29,9 +29,10 @@ var arrows = map[string][]string{
 	"agent/phase":            {"broker/cluster"},
 	"agent/source":           {"broker/wire"},
 	"ctxscripts":             {},
-	"client": {"broker", "broker/cluster", "broker/wire", "client/deploy", "client/history", "client/knownhosts", "client/loginkey",
-		"client/progress", "client/settings", "cloud", "cloud/local"},
+	"client": {"broker", "broker/cluster", "broker/wire", "client/deploy", "client/graph", "client/history", "client/knownhosts", "client/loginkey",
+		"client/progress", "client/settings", "cloud", "cloud/local", "ctxscripts"},
 	"client/deploy":     {"broker/cluster", "broker/wire", "cloud"},
+	"client/graph":      {"broker/cluster"},
 	"client/history":    {"broker/cluster", "broker/wire", "cloud"},
 	"client/knownhosts": {"broker/cluster"},
 	"client/loginkey":   {},
@@ -56,6 +57,7 @@ var homes = map[string][]string{
 // pure packages decide; they touch neither the clock nor the world.
 var pure = map[string][]string{
 	"broker/cluster": {"net/http", "os", "log", "log/slog", "os/exec", "net"},
+	"client/graph":   {"net/http", "os", "log", "log/slog", "os/exec", "net", "time"},
 	"broker/match":   {"net/http", "os", "log", "log/slog", "os/exec", "net", "sync", "math/rand", "math/rand/v2", "crypto/rand"},
 }
 

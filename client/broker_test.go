@@ -205,6 +205,9 @@ func (b *fakeBroker) Release(_ context.Context, id, node string) error {
 }
 
 func (b *fakeBroker) Contexts(context.Context) (list []wire.Summary, err error) {
+	if b.createErr != nil {
+		return nil, b.createErr
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(b.contexts)) {

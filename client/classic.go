@@ -50,10 +50,16 @@ var classicOptions = []classicOption{
 	{name: "broker-url", value: true, now: "broker", commands: "run"},
 	{name: "broker-id", value: true, fate: ignored},
 	{name: "ssh-pubkey", value: true, now: "ssh-key", commands: "run"},
+	{name: "no-ctx-lock", commands: "run"},
 
 	// New ones work here as well.
 	{name: "all", commands: "terminate"},
 	{name: "keep", commands: "run"},
+	{name: "dry-run", commands: "run"},
+	{name: "no-wait", commands: "run"},
+	{name: "quantity", value: true, commands: "run"},
+	{name: "data", value: true, commands: "run"},
+	{name: "set", value: true, commands: "run"},
 	{name: "expires", value: true, commands: "run"},
 	{name: "cloud", value: true, commands: "networks list run"},
 	{name: "broker", value: true, commands: "run"},
@@ -82,7 +88,6 @@ var classicOptions = []classicOption{
 	{name: "newname", value: true, fate: noted},
 
 	{name: "ec2script", value: true, fate: missing},
-	{name: "no-ctx-lock", fate: missing},
 	{name: "sourcefile", value: true, fate: missing},
 	{name: "epr-file", value: true, fate: missing},
 	{name: "history-subdir", value: true, fate: missing},

@@ -66,6 +66,13 @@ Options of --run:
   --timeout MINUTES       give up when not all is ready by then (default 20)
   --expires HOURS         how long the broker keeps the context
   --keep                  leave everything running when something fails
+  --dry-run               only say what would be launched
+  --no-wait               return when the instances run
+  --no-ctx-lock           leave the context open for data; see "nimbus inject
+                          --help" and "nimbus lock --help"
+  --quantity W=N          another number of instances of workspace W
+  --data NAME=VALUE       value of data that nodes require; NAME=@FILE: a file
+  --set NAME=VALUE        value of ${NAME} in the definition
   --cloud NAME            cloud to use, by its name in the settings
   --broker-url URL        broker to use instead of one of your own
   --ssh-pubkey FILE       public key that the instances let in

@@ -55,6 +55,9 @@ func (r *run) do(parent context.Context) error {
 	if !stop() && err == nil {
 		err = parent.Err() // the user was told already that it ends
 	}
+	if err == nil && r.o.noWait && r.record.Context != nil {
+		return r.left()
+	}
 	if err == nil {
 		return r.finish()
 	}
@@ -100,6 +103,12 @@ func (r *run) up(ctx context.Context) error {
 	if created == nil {
 		return nil
 	}
+	if r.o.open {
+		r.sayOpen()
+	}
+	if r.o.noWait {
+		return nil
+	}
 	return r.waitContext(ctx)
 }
 
@@ -116,7 +125,7 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 	if err != nil {
 		return nil, r.brokerError(err)
 	}
-	created, err := r.broker.Create(ctx, wire.Create{Name: r.launch.Handle, Definition: *r.def, Expires: r.record.Created.Add(r.o.expires)})
+	created, err := r.broker.Create(ctx, wire.Create{Name: r.launch.Handle, Definition: *r.def, Expires: r.record.Created.Add(r.o.expires), Open: r.o.open})
 	if err != nil {
 		return nil, r.brokerError(err)
 	}

@@ -11,9 +11,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"nimbus/broker/cluster"
+	"nimbus/client/deploy"
 	"nimbus/client/history"
 	"nimbus/client/loginkey"
 	"nimbus/client/progress"
+	"nimbus/cloud"
 )
 
 // runOptions is what the command line of a run says.
@@ -24,6 +26,10 @@ type runOptions struct {
 	timeout time.Duration
 	expires time.Duration // of the context; 0: the hours plus a day
 	keep    bool
+	changes cluster.Changes
+	open    bool // the context is not locked: data may be added
+	noWait  bool
+	dry     bool // only say what would be
 }
 
 // graceOfContext is how long a broker remembers a context after its machines
@@ -41,6 +47,7 @@ ready in time, everything that was started is ended again.
 Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
+  nimbus run --cluster big.xml --quantity worker=8 --set release=12 --dry-run
   nimbus run --name debian --json
 
 Options:
@@ -51,6 +58,13 @@ Options:
   --expires HOURS     how long the broker keeps the context
                       (default: the hours plus a day)
   --keep              leave everything running when something fails
+  --dry-run           only say what would be launched where, and who waits for
+                      whom; nothing is made or changed
+  --no-wait           return when the instances run; "nimbus resume" waits for
+                      the nodes, adds host keys and writes the reports
+  --no-ctx-lock       leave the context open: the nodes wait until "nimbus
+                      inject" has added data and "nimbus lock" lets them go on.
+                      The run waits too, without --timeout as long as the hours` + changesHelp + `
   --cloud NAME        cloud to use, by its name in the settings
   --broker URL        broker to use instead of one of your own
   --ssh-key FILE      public key that the instances let in
@@ -67,15 +81,22 @@ something else did not work; 130 interrupted.
 
 func (env *Env) runCommand() *cli.Command {
 	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
+	for _, name := range []string{"keep", "dry-run", "no-wait", "no-ctx-lock"} {
+		flags = append(flags, &cli.BoolFlag{Name: name})
+	}
 	return &cli.Command{
 		Name:  "run",
-		Flags: append(flags, &cli.BoolFlag{Name: "keep"}),
+		Flags: append(flags, changeFlags()...),
 		Action: func(c *cli.Context) error {
 			var r *run
 			err := env.inSession(func(c *cli.Context, s *session) error {
-				o, err := parseRun(c)
-				if err == nil {
-					r, err = s.newRun(o)
+				o, err := env.parseRun(c)
+				switch {
+				case err != nil:
+				case o.dry:
+					err = s.dryRun(c.Context, o)
+				default:
+					r, err = s.newRun(c.Context, o)
 				}
 				return err
 			})(c)
@@ -83,13 +104,17 @@ func (env *Env) runCommand() *cli.Command {
 				newOutput(env, formatOf(c)).refused(err)
 				return err
 			}
+			if r == nil {
+				return nil // a dry run
+			}
 			return r.run(c.Context)
 		},
 	}
 }
 
-func parseRun(c *cli.Context) (o runOptions, err error) {
-	o = runOptions{file: c.String("cluster"), image: c.String("name"), keep: c.Bool("keep")}
+func (env *Env) parseRun(c *cli.Context) (o runOptions, err error) {
+	o = runOptions{file: c.String("cluster"), image: c.String("name"), keep: c.Bool("keep"),
+		open: c.Bool("no-ctx-lock"), noWait: c.Bool("no-wait"), dry: c.Bool("dry-run")}
 	if (o.file == "") == (o.image == "") {
 		return o, &Failure{Code: exitUsage, Text: "run: give either --cluster FILE or --name IMAGE", Advice: "for example: nimbus run --cluster hello-cluster.xml --hours 1"}
 	}
@@ -116,7 +141,30 @@ func parseRun(c *cli.Context) (o runOptions, err error) {
 	if o.expires == 0 {
 		o.expires = o.hours + graceOfContext
 	}
-	return o, nil
+	if o.open && !c.IsSet("timeout") {
+		o.timeout = o.hours // somebody has to lock the context
+	}
+	if o.image != "" {
+		for _, option := range []string{"no-ctx-lock", "quantity", "data", "set"} {
+			if c.IsSet(option) {
+				return o, &Failure{Code: exitUsage, Text: fmt.Sprintf("run: --%s means nothing for one machine", option), Advice: "it belongs to --cluster FILE"}
+			}
+		}
+	}
+	o.changes, err = env.changes(c)
+	return o, err
+}
+
+// kind is what the handle of such a launch begins with.
+func (o *runOptions) kind() string {
+	if o.image != "" {
+		return "vm"
+	}
+	return "cluster"
+}
+
+func keyFailure(err error) error {
+	return &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
 }
 
 // run launches, and answers a second interrupt at once, whatever is going on:
@@ -140,7 +188,7 @@ func (r *run) run(ctx context.Context) error {
 
 // newRun gathers what a run needs, and finds what would make it fail before
 // anything is launched.
-func (s *session) newRun(o runOptions) (*run, error) {
+func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	def, source, err := s.definition(o)
 	if err != nil {
 		return nil, err
@@ -149,24 +197,23 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := s.limits(ctx, driver, def); err != nil {
+		return nil, err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return nil, err
 	}
 	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+		return nil, keyFailure(err)
 	}
 	h, err := s.history()
 	if err != nil {
 		return nil, err
 	}
 	s.forgetExpired(h)
-	kind := "cluster"
-	if o.image != "" {
-		kind = "vm"
-	}
-	launch, err := h.New(kind)
+	launch, err := h.New(o.kind())
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: err.Error()}
 	}
@@ -207,15 +254,11 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 		}
 		return def, "", nil
 	}
-	def, problems, err := readDefinition(s.env.expand(o.file))
-	if err != nil {
+	if def, err = s.env.checkedDefinition(s.out, o.file, o.changes, "nothing was launched"); err != nil {
 		return nil, "", err
 	}
-	for _, p := range problems {
-		s.out.warn("%s\n", p)
-	}
-	if n := problems.Errors(); n > 0 {
-		return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: nothing was launched", o.file, count(n, "error"))}
+	if o.open && def.Nodes() == 0 {
+		return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--no-ctx-lock: %s has no context: none of its workspaces has <ctx>", o.file), Advice: "leave --no-ctx-lock out"}
 	}
 	if source, err = filepath.Abs(s.env.expand(o.file)); err != nil {
 		source = o.file
@@ -223,8 +266,26 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 	return def, source, nil
 }
 
-// readDefinition reads a cluster definition from a file.
-func readDefinition(file string) (*cluster.Definition, cluster.Problems, error) {
+// limits asks the cloud, where it can tell, whether there is room.
+func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.Definition) ([]cloud.Limit, error) {
+	limiter, ok := driver.(cloud.Limiter)
+	if !ok {
+		return nil, nil
+	}
+	limits, err := limiter.Limits(ctx, deploy.Networks(def))
+	if errors.Is(err, cloud.ErrNoCapacity) {
+		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
+			Advice: "ask for fewer instances, or try again when others have ended"}
+	}
+	if err != nil {
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", s.settings.Cloud, err)}
+	}
+	return limits, nil
+}
+
+// readDefinition reads a cluster definition from a file, with the changes that
+// the command line makes.
+func readDefinition(file string, changes cluster.Changes) (*cluster.Definition, cluster.Problems, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		var p *os.PathError
@@ -234,7 +295,7 @@ func readDefinition(file string) (*cluster.Definition, cluster.Problems, error) 
 		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err)}
 	}
 	defer f.Close()
-	def, problems := cluster.Read(file, f)
+	def, problems := cluster.ReadWith(file, f, changes)
 	return def, problems, nil
 }
 

@@ -76,12 +76,15 @@ func (s *session) useBroker(url string) {
 	}
 }
 
-func (s *session) history() (*history.History, error) {
-	dir := filepath.Join(s.env.StateDir, "history")
+func (s *session) historyDir() string {
 	if s.settings.HistoryDir != "" {
-		dir = s.env.expand(s.settings.HistoryDir)
+		return s.env.expand(s.settings.HistoryDir)
 	}
-	h, err := history.Open(dir)
+	return filepath.Join(s.env.StateDir, "history")
+}
+
+func (s *session) history() (*history.History, error) {
+	h, err := history.Open(s.historyDir())
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: err.Error()}
 	}

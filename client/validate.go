@@ -2,7 +2,6 @@ package client
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -10,33 +9,34 @@ import (
 )
 
 var validateHelp = helpText{"check a cluster definition", `Usage:
-  nimbus validate [--json] FILE
+  nimbus validate [OPTIONS] FILE
 
 Prints everything that is wrong with a cluster definition, each problem with
 its line, and what is odd about it as warnings. Exit code 1 when it cannot be
-launched.
+launched. What the options change is checked like the rest.
 
-Example:
+Examples:
   nimbus validate hello-cluster.xml
+  nimbus validate --set release=12 --quantity worker=8 my-cluster.xml
 
-Options:
+Options:` + changesHelp + `
   --json              print one JSON document
 `}
 
 func (env *Env) validateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "validate",
-		Flags: []cli.Flag{jsonFlag()},
+		Flags: append(changeFlags(), jsonFlag()),
 		Action: func(c *cli.Context) error {
-			for _, arg := range c.Args().Tail() {
-				if strings.HasPrefix(arg, "-") {
-					return &Failure{Code: exitUsage, Text: fmt.Sprintf("validate: the option %s stands after the file, where it would be ignored", arg), Advice: "write options first"}
-				}
+			file, err := definitionArgument(c)
+			if err != nil {
+				return err
 			}
-			if c.Args().Len() != 1 {
-				return &Failure{Code: exitUsage, Text: "validate: give one cluster definition", Advice: "for example: nimbus validate hello-cluster.xml"}
+			changes, err := env.changes(c)
+			if err != nil {
+				return err
 			}
-			return env.validate(newOutput(env, formatOf(c)), c.Args().First())
+			return env.validate(newOutput(env, formatOf(c)), file, changes)
 		},
 	}
 }
@@ -49,8 +49,8 @@ type Validation struct {
 }
 
 // validate prints all problems of a definition, as compilers do.
-func (env *Env) validate(out *output, file string) error {
-	def, problems, err := readDefinition(env.expand(file))
+func (env *Env) validate(out *output, file string, changes cluster.Changes) error {
+	def, problems, err := readDefinition(env.expand(file), changes)
 	if err != nil {
 		return err
 	}

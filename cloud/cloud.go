@@ -63,6 +63,21 @@ type Forwarder interface {
 	Forward(ctx context.Context, launch, socket string) ([]netip.AddrPort, error)
 }
 
+// A Limiter knows before a launch what its cloud has room for. It changes
+// nothing; somebody else may take the room before the launch does.
+type Limiter interface {
+	// Limits compares what a launch will need with what there is. The error
+	// wraps ErrNoCapacity when that is too little.
+	Limits(ctx context.Context, networks map[string]int) ([]Limit, error)
+}
+
+// Limit is one bound of a cloud.
+type Limit struct {
+	What  string `json:"what"` // in words, in the plural: `NICs in network "public"`
+	Asked int    `json:"asked"`
+	Most  int    `json:"most"`
+}
+
 // A Networker can say which network names its users may write in a NIC.
 type Networker interface {
 	Networks(ctx context.Context) ([]Network, error)

@@ -82,7 +82,7 @@ func (s *substitution) text(line int, text string) string {
 		b.WriteString(before)
 		inside, after, closed := strings.Cut(rest, "}")
 		if !closed || strings.Contains(inside, "${") {
-			s.problems.errorf(line, "write $${ where a plain ${ is meant", "a variable is not closed: ${%.40s", rest)
+			s.problems.errorf(line, "write $${ where a plain ${ is meant", "a variable is not closed: %q", clip("${"+rest))
 			return b.String()
 		}
 		b.WriteString(s.value(line, inside))
@@ -161,4 +161,12 @@ func CheckText(value string) error {
 		}
 	}
 	return nil
+}
+
+// clip keeps what is quoted short.
+func clip(text string) string {
+	if len(text) > 40 {
+		text = strings.ToValidUTF8(text[:40], "") + "…"
+	}
+	return text
 }

@@ -64,7 +64,7 @@ func TestVariableProblems(t *testing.T) {
 		{templated, []string{"release", "a\x01b"}, "--set release: the value holds the character U+0001"},
 		{templated, []string{"release", "a\xffb"}, "--set release: the value is no UTF-8 text"},
 		{templated, []string{"release", "12", "who", "../../bin"}, `c.xml:2: error: workspace: the name "../../bin" may hold only letters`},
-		{one("<nic>${a</nic>"), nil, "a variable is not closed: ${a; write $${ where a plain ${ is meant"},
+		{one("<nic>${a</nic>"), nil, "a variable is not closed: \"${a\"; write $${ where a plain ${ is meant"},
 		{one("<nic>${a:-${b}}</nic>"), nil, "a variable is not closed"},
 		{one("<nic>${a b}</nic>"), nil, "the name of a variable: the name \"a b\" may hold only"},
 		{one("<nic>${}</nic>"), nil, "the name of a variable: the name is empty"},

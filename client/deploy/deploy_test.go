@@ -208,3 +208,25 @@ func TestUndo(t *testing.T) {
 		t.Errorf("%v, %+v", err, driver)
 	}
 }
+
+// What a dry run says of user data is what a run then sends, give or take the
+// names that only the broker makes.
+func TestUserDataSize(t *testing.T) {
+	d := deployment(t)
+	// As long as a broker makes them.
+	d.Context.ID, d.Context.BrokerID = "9c8edb2f-1f0b-4f4c-8c68-0a4d8a6f4a55", "broker-0123456789abcdef.nimbus"
+	mac := strings.Repeat("m", 43)
+	d.Context.Tokens = map[string][]string{"head": {"head:0:" + mac}, "work": {"work:0:" + mac, "work:1:" + mac}}
+	def := read(t)
+	plan, err := Plan(def, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range plan {
+		w, _ := def.Find(item.Node.Workspace)
+		size := UserDataSize(w, d.Context.Brokers, d.Context.CA)
+		if off := size - len(item.Request.UserData); off < -20 || off > 20 {
+			t.Errorf("%s: %d bytes, but %d were expected", item.Node, len(item.Request.UserData), size)
+		}
+	}
+}

@@ -4,8 +4,10 @@
 package deploy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"nimbus/broker/cluster"
@@ -87,6 +89,28 @@ func (d *Deployment) bootstrap(w *cluster.Workspace, index int) ([]byte, error) 
 		b.NICs = append(b.NICs, wire.BootstrapNIC{Label: n.Interface, Network: n.Network})
 	}
 	return b.Encode()
+}
+
+// UserDataSize tells about how many bytes the user data of each node of a
+// workspace will have. What only the broker knows (the context, its token) is
+// as long as a broker of this version makes it.
+func UserDataSize(w *cluster.Workspace, brokers []string, ca string) int {
+	if w.Ctx == nil {
+		return 0
+	}
+	b := wire.Bootstrap{
+		Version: wire.BootstrapVersion, Brokers: brokers, CA: ca,
+		BrokerID: strings.Repeat("x", 33), Context: strings.Repeat("x", 36),
+		Token: wire.Token{Workspace: w.Name, Index: w.Quantity - 1, MAC: strings.Repeat("x", 43)}.String(),
+	}
+	for _, n := range w.NICs {
+		b.NICs = append(b.NICs, wire.BootstrapNIC{Label: n.Interface, Network: n.Network})
+	}
+	document, err := json.Marshal(b)
+	if err != nil {
+		return 0 // a document of texts only can always be written
+	}
+	return len(document)
 }
 
 // Networks counts the NICs that each network of a definition gets.

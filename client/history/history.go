@@ -51,12 +51,7 @@ func (h *History) New(kind string) (*Launch, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := 1
-	for _, e := range launches {
-		if e.kind == kind {
-			next = max(next, e.number+1)
-		}
-	}
+	next := following(launches, kind)
 	// Mkdir decides who gets a number: who comes second tries the one after.
 	for ; next <= maxNumber; next++ {
 		name := handle{kind, next}.String()
@@ -70,6 +65,27 @@ func (h *History) New(kind string) (*Launch, error) {
 		}
 	}
 	return nil, fmt.Errorf("history: no number is left after %s in %s: move that directory away", handle{kind, maxNumber}, h.dir)
+}
+
+// Next is the handle that New would give to a launch. It makes nothing, not
+// even the history directory.
+func Next(dir, kind string) (string, error) {
+	h := &History{dir}
+	launches, err := h.entries()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return handle{kind, following(launches, kind)}.String(), nil
+}
+
+func following(launches []entry, kind string) int {
+	next := 1
+	for _, e := range launches {
+		if e.kind == kind {
+			next = max(next, e.number+1)
+		}
+	}
+	return next
 }
 
 // Get finds a launch by its handle. The error for one that is not there wraps
@@ -132,7 +148,7 @@ type entry struct {
 func (h *History) entries() ([]entry, error) {
 	all, err := os.ReadDir(h.dir)
 	if err != nil {
-		return nil, fmt.Errorf("history: %v", err)
+		return nil, fmt.Errorf("history: %w", err)
 	}
 	var found []entry
 	for _, e := range all {

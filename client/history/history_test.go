@@ -189,3 +189,27 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Next says what New will do, and makes nothing.
+func TestNext(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "history")
+	if next, err := Next(dir, "cluster"); err != nil || next != "cluster-001" {
+		t.Errorf("%q, %v", next, err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
+	h, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		next, err := Next(dir, "cluster")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := h.New("cluster"); err != nil || l.Handle != next {
+			t.Errorf("%v, %v; want %s", l, err, next)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 // Key is a login key.
 type Key struct {
 	Public  string // authorized_keys lines, without a newline at the end
+	File    string // where Public is, or will be
 	Private string // path for ssh -i; empty when ssh finds the key by itself
 	Made    bool   // by this call: tell the user
 }
@@ -38,8 +39,28 @@ var (
 // it: id_ed25519, id_ecdsa, id_rsa, any other by name. Else it is the one in
 // dataDir/ssh, which is made when it is not there.
 func Find(configured, home, dataDir string) (Key, error) {
+	key, found, err := look(configured, home)
+	if found || err != nil {
+		return key, err
+	}
+	return findOwn(filepath.Join(dataDir, "ssh"))
+}
+
+// Look is Find that makes nothing: a key that would be made is only a File.
+func Look(configured, home, dataDir string) (Key, error) {
+	key, found, err := look(configured, home)
+	if found || err != nil {
+		return key, err
+	}
+	path := filepath.Join(dataDir, "ssh", "id_ed25519")
+	return Key{File: path + ".pub", Private: path, Made: !isFile(path)}, nil
+}
+
+// look finds a key of the user's own.
+func look(configured, home string) (key Key, found bool, err error) {
 	if configured != "" {
-		return readConfigured(configured, home)
+		key, err = readConfigured(configured, home)
+		return key, err == nil, err
 	}
 	if home != "" {
 		for _, name := range candidates(filepath.Join(home, ".ssh")) {
@@ -48,11 +69,11 @@ func Find(configured, home, dataDir string) (Key, error) {
 			public, err := readPublic(path)
 			// One that cannot be used is passed over: nobody asked for it.
 			if err == nil && isFile(private) {
-				return Key{Public: public, Private: needed(private, home)}, nil
+				return Key{Public: public, File: path, Private: needed(private, home)}, true, nil
 			}
 		}
 	}
-	return findOwn(filepath.Join(dataDir, "ssh"))
+	return Key{}, false, nil
 }
 
 func readConfigured(path, home string) (Key, error) {
@@ -66,7 +87,7 @@ func readConfigured(path, home string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("login key %s, as configured: %v", path, err)
 	}
-	key := Key{Public: public}
+	key := Key{Public: public, File: path}
 	// Without a private key beside it, it may live in an agent or a token.
 	if private, ok := strings.CutSuffix(path, ".pub"); ok && isFile(private) {
 		key.Private = needed(private, home)

@@ -58,8 +58,15 @@ func TestTheUsersOwnKeys(t *testing.T) {
 			if c.private != "" {
 				want.Private = filepath.Join(h, ".ssh", c.private)
 			}
-			if got := find(t, "", h, data); got != want {
+			got := find(t, "", h, data)
+			if got.File == "" || filepath.Dir(got.File) != filepath.Join(h, ".ssh") {
+				t.Errorf("it was read from %q", got.File)
+			}
+			if want.File = got.File; got != want {
 				t.Errorf("got %+v, want %+v", got, want)
+			}
+			if seen, err := Look("", h, data); err != nil || seen != got {
+				t.Errorf("looking sees %+v, %v", seen, err)
 			}
 			if _, err := os.Stat(data); !os.IsNotExist(err) {
 				t.Errorf("a key was made without need: %v", err)
@@ -75,7 +82,8 @@ func TestAConfiguredKeyWins(t *testing.T) {
 		{"~/.ssh/work.pub", edKey, filepath.Join(h, ".ssh/work")},
 		{filepath.Join(h, ".ssh/team.pub"), edKey + "\n" + otherKey, ""},
 	} {
-		if got := find(t, c.configured, h, "/nowhere"); got != (Key{Public: c.public, Private: c.private}) {
+		file := filepath.Join(h, ".ssh", filepath.Base(c.configured))
+		if got := find(t, c.configured, h, "/nowhere"); got != (Key{Public: c.public, File: file, Private: c.private}) {
 			t.Errorf("%s: %+v", c.configured, got)
 		}
 	}
@@ -136,7 +144,7 @@ func TestAKeyIsMadeOnceAndReused(t *testing.T) {
 		if err := spoil(); err != nil {
 			t.Fatal(err)
 		}
-		if again := find(t, "", "", data); again != (Key{Public: first.Public, Private: path}) {
+		if again := find(t, "", "", data); again != (Key{Public: first.Public, File: path + ".pub", Private: path}) {
 			t.Errorf("again: %+v", again)
 		}
 		if text, err := os.ReadFile(path + ".pub"); err != nil || string(text) != first.Public+"\n" {
@@ -183,5 +191,24 @@ func TestClientsAtOnceAgreeOnOneKey(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(data, "ssh"))
 	if err != nil || len(left) != 2 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Looking makes nothing, and knows what would be made.
+func TestLookMakesNothing(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "nimbus")
+	path := filepath.Join(data, "ssh", "id_ed25519")
+	if got, err := Look("", t.TempDir(), data); err != nil || got != (Key{File: path + ".pub", Private: path, Made: true}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := os.Stat(data); !os.IsNotExist(err) {
+		t.Errorf("something was made: %v", err)
+	}
+	find(t, "", "", data)
+	if got, err := Look("", t.TempDir(), data); err != nil || got.Made || got.File != path+".pub" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := Look("/nowhere.pub", "", data); err == nil {
+		t.Error("a configured key that is not there was found")
 	}
 }

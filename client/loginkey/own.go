@@ -46,7 +46,7 @@ func findOwn(dir string) (Key, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return Key{}, fmt.Errorf("login key: %v", err)
 	}
-	return Key{Public: public, Private: path, Made: made}, nil
+	return Key{Public: public, File: path + ".pub", Private: path, Made: made}, nil
 }
 
 // create makes the private key; false means that somebody else just did.

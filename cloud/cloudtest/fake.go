@@ -25,6 +25,8 @@ type Fake struct {
 	OnTerminate func(ctx context.Context, instances []cloud.Instance) error
 	// OnPrepare fails Prepare.
 	OnPrepare func(ctx context.Context, p cloud.Preparation) error
+	// OnLimits says what there is room for; nil: no bounds.
+	OnLimits func(networks map[string]int) ([]cloud.Limit, error)
 	// Started is called with each new instance, as if it now booted.
 	Started func(i cloud.Instance, r cloud.Request)
 	// OnEnter runs a program in an instance; nil: Enter fails.
@@ -42,6 +44,7 @@ type Fake struct {
 var (
 	_ cloud.Driver    = (*Fake)(nil)
 	_ cloud.Preparer  = (*Fake)(nil)
+	_ cloud.Limiter   = (*Fake)(nil)
 	_ cloud.Networker = (*Fake)(nil)
 	_ cloud.Imager    = (*Fake)(nil)
 	_ cloud.Consoler  = (*Fake)(nil)
@@ -154,6 +157,14 @@ func (f *Fake) Prepare(ctx context.Context, p cloud.Preparation) (cloud.Prepared
 	}
 	f.prepared[p.Launch] = p
 	return cloud.Prepared{Hosts: f.Hosts}, nil
+}
+
+// Limits is as OnLimits says.
+func (f *Fake) Limits(_ context.Context, networks map[string]int) ([]cloud.Limit, error) {
+	if f.OnLimits == nil {
+		return nil, nil
+	}
+	return f.OnLimits(networks)
 }
 
 // Release undoes Prepare, unless there are instances.
