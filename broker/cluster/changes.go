@@ -43,7 +43,12 @@ func (d *Definition) change(c Changes) Problems {
 		d.changeQuantity(q, &ps)
 	}
 	replaced := map[string]bool{}
+	size := 0
 	for _, data := range c.Data {
+		if size += len(data.Value); size > MaxDocument {
+			ps.errorf(0, "", "--data: the values together are larger than %d MiB", MaxDocument>>20)
+			break
+		}
 		d.changeData(data, replaced[data.Name], &ps)
 		replaced[data.Name] = true
 	}

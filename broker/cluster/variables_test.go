@@ -133,6 +133,7 @@ func TestChangeProblems(t *testing.T) {
 		{Changes{Data: []Data{{Name: "mpa", Value: "x"}}}, `--data mpa: nobody requires data "mpa"; did you mean "map"?`},
 		{Changes{Data: []Data{{Name: "zzzzzzz", Value: "x"}}}, `--data zzzzzzz: nobody requires data "zzzzzzz"; the data: one, map, two`},
 		{Changes{Data: []Data{{Name: "map", Value: "\x00"}}}, "--data map: the value holds the character U+0000"},
+		{Changes{Data: slices.Repeat([]Data{{Name: "map", Value: strings.Repeat("x", MaxData)}}, 9)}, "--data: the values together are larger than 8 MiB"},
 		{Changes{Data: []Data{{Name: "map", Value: strings.Repeat("x", MaxData+1)}}}, "--data map: the value is larger than 1024 KiB"},
 	} {
 		if _, problems := ReadWith("c.xml", strings.NewReader(twoGroups), c.changes); problems.Errors() != 1 || !strings.Contains(lines(problems), c.want) {
