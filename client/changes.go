@@ -13,7 +13,7 @@ import (
 
 // changesHelp explains changeFlags.
 const changesHelp = `
-  --quantity WORKSPACE=N   another number of instances; may be repeated
+  --quantity W=N      another number of instances of workspace W; may be repeated
   --data NAME=VALUE   value of data that nodes require; may be repeated
   --data NAME=@FILE   the same, out of a file
   --set NAME=VALUE    value of ${NAME} in the definition; may be repeated`

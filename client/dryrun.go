@@ -203,7 +203,7 @@ func (d *DryRun) text() string {
 	case d.Broker == "":
 		fmt.Fprintf(&b, "your own, started when it is needed (%s)\n", d.OwnBroker)
 	default:
-		fmt.Fprintf(&b, "%s, which knows you\n", d.Broker)
+		fmt.Fprintf(&b, "%s, which knows you; whether instances reach it is seen at the launch\n", d.Broker)
 	}
 	fmt.Fprintf(&b, "Ends: %s", at(d.Expires))
 	if !d.Forgotten.IsZero() {

@@ -11,7 +11,7 @@ import (
 // Result is what --json prints at the end of a run.
 type Result struct {
 	Handle    string             `json:"handle"`
-	State     string             `json:"state"` // as in the history: ok, failed, kept
+	State     string             `json:"state"` // as in the history: ok, failed, kept; waiting with --no-wait
 	Error     string             `json:"error,omitempty"`
 	Hint      string             `json:"hint,omitempty"`
 	Cloud     string             `json:"cloud"`

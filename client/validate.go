@@ -60,7 +60,7 @@ func (env *Env) validate(out *output, file string, changes cluster.Changes) erro
 	}
 	if !out.document(Validation{file, n == 0, problems}) {
 		for _, p := range problems {
-			out.print("%s\n", p)
+			out.print("%s\n", printable(p.String()))
 		}
 		if n == 0 {
 			out.print("%s: ok: %s, %s, %d of them in the context\n", file,
