@@ -14,6 +14,7 @@ func Commands(env *Env) []*cli.Command {
 		text    helpText
 	}{
 		{env.runCommand(), runHelp},
+		{env.resumeCommand(), resumeHelp},
 		{env.statusCommand(), statusHelp},
 		{env.nodesCommand(), nodesHelp},
 		{env.releaseCommand(), releaseHelp},
