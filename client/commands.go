@@ -19,6 +19,7 @@ func Commands(env *Env) []*cli.Command {
 		{env.nodesCommand(), nodesHelp},
 		{env.releaseCommand(), releaseHelp},
 		{env.terminateCommand(), terminateHelp},
+		{env.forgetCommand(), forgetHelp},
 		{env.validateCommand(), validateHelp},
 		{env.networksCommand(), networksHelp},
 		{env.listCommand(), listHelp},

@@ -47,7 +47,8 @@ type world struct {
 	stdout bytes.Buffer
 	stderr bytes.Buffer
 
-	runs    bool // the broker is up
+	runs    bool   // the broker is up
+	reached Broker // is found in its place
 	classic bool
 }
 
@@ -105,6 +106,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		FindBroker: func(context.Context, string) (Broker, error) {
 			if !w.runs {
 				return nil, ErrNoBroker
+			}
+			if w.reached != nil {
+				return w.reached, nil
 			}
 			return w.broker, nil
 		},
