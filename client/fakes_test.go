@@ -47,8 +47,9 @@ type world struct {
 	stdout bytes.Buffer
 	stderr bytes.Buffer
 
-	runs    bool   // the broker is up
-	reached Broker // is found in its place
+	output  io.Writer // in the place of stdout
+	runs    bool      // the broker is up
+	reached Broker    // is found in its place
 	classic bool
 }
 
@@ -117,6 +118,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true
+	}
+	if w.output != nil {
+		env.Stdout = w.output
 	}
 	app := &cli.App{Name: "nimbus", Commands: Commands(env), Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*cli.Context, error) {}}

@@ -257,15 +257,18 @@ func (r *run) brokerError(err error) error {
 	if r.record.Context != nil {
 		where = r.record.Context.Broker
 	}
-	if where == "" {
-		where = "your own"
-	}
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", where, err)}
+	return brokerFailure(where, err)
+}
+
+// brokerFailure is what to say when the broker at a URL (empty: this user's
+// own) does not do what was asked.
+func brokerFailure(url string, err error) error {
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", brokerName(url), err)}
 	var refused *wire.Error
 	if errors.As(err, &refused) {
 		f.Advice = refused.Hint
 		if refused.Code == wire.Unauthorized && f.Advice == "" {
-			f.Advice = "log in with \"nimbus login " + where + "\", or name a key file in broker_key"
+			f.Advice = "log in with \"nimbus login " + url + "\", or name a key file in broker_key"
 		}
 	}
 	return f
