@@ -27,6 +27,7 @@ func Commands(env *Env) []*cli.Command {
 		{env.ctxStatusCommand(), ctxStatusHelp},
 		{env.contextsCommand(), contextsHelp},
 		{env.loginCommand(), loginHelp},
+		{env.versionCommand(), versionHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary
