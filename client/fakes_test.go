@@ -48,6 +48,7 @@ type world struct {
 	stderr bytes.Buffer
 
 	output  io.Writer // in the place of stdout
+	sshDir  string    // where ssh looks, if not in home
 	runs    bool      // the broker is up
 	reached Broker    // is found in its place
 	classic bool
@@ -118,6 +119,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true
+	}
+	if w.sshDir != "" {
+		env.SSHKnownHosts = filepath.Join(w.sshDir, "known_hosts")
 	}
 	if w.output != nil {
 		env.Stdout = w.output

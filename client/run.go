@@ -149,6 +149,9 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
+		return nil, err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return nil, err
@@ -157,6 +160,7 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
 	}
+	key = key.For(filepath.Dir(s.env.SSHKnownHosts))
 	private := key.Private
 	if private != "" {
 		if private, err = filepath.Abs(private); err != nil {

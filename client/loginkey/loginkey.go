@@ -21,6 +21,17 @@ type Key struct {
 	Public  string // authorized_keys lines, without a newline at the end
 	Private string // path for ssh -i; empty when ssh finds the key by itself
 	Made    bool   // by this call: tell the user
+
+	path string // of the private key, also where ssh finds it
+}
+
+// For is the key as an ssh needs it whose own directory is another than home's:
+// it goes by the user's entry in the system, not by HOME.
+func (k Key) For(sshDir string) Key {
+	if k.Private == "" && k.path != "" && filepath.Dir(k.path) != sshDir {
+		k.Private = k.path
+	}
+	return k
 }
 
 // maxFile is the size in bytes of the largest file that is read as keys.
@@ -48,7 +59,7 @@ func Find(configured, home, dataDir string) (Key, error) {
 			public, err := readPublic(path)
 			// One that cannot be used is passed over: nobody asked for it.
 			if err == nil && isFile(private) {
-				return Key{Public: public, Private: needed(private, home)}, nil
+				return Key{Public: public, Private: needed(private, home), path: private}, nil
 			}
 		}
 	}
@@ -69,7 +80,7 @@ func readConfigured(path, home string) (Key, error) {
 	key := Key{Public: public}
 	// Without a private key beside it, it may live in an agent or a token.
 	if private, ok := strings.CutSuffix(path, ".pub"); ok && isFile(private) {
-		key.Private = needed(private, home)
+		key.Private, key.path = needed(private, home), private
 	}
 	return key, nil
 }

@@ -36,6 +36,7 @@ func find(t *testing.T, configured, home, data string) Key {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key.path = "" // seen in what For makes of it
 	return key
 }
 
@@ -65,6 +66,26 @@ func TestTheUsersOwnKeys(t *testing.T) {
 				t.Errorf("a key was made without need: %v", err)
 			}
 		})
+	}
+}
+
+// ssh looks where the system says that the user lives, whatever HOME is.
+func TestAKeyThatSSHDoesNotFind(t *testing.T) {
+	h := home(t, "id_ed25519.pub", edKey, "id_ed25519", "x")
+	for _, configured := range []string{"", "~/.ssh/id_ed25519.pub"} {
+		key, err := Find(configured, h, "/nowhere")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := key.For(filepath.Join(h, ".ssh")).Private; got != "" {
+			t.Errorf("ssh finds it: %q", got)
+		}
+		if got, want := key.For("/root/.ssh").Private, filepath.Join(h, ".ssh/id_ed25519"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := (Key{Public: edKey}).For("/root/.ssh"); got.Private != "" {
+		t.Errorf("one in an agent: %+v", got)
 	}
 }
 
