@@ -34,7 +34,8 @@ Examples:
   nimbus resume --handle cluster-001 --timeout 10m
 
 Options:
-  --handle HANDLE     which launch (default: the only one that may run)
+  --handle HANDLE     which launch (default: the only one that is not ok yet,
+                      else the only one that may run)
   --timeout MINUTES   give up when not all is ready by then, counted from now
                       (default: as the run was told)
   --keep              leave everything running when something fails
@@ -76,6 +77,12 @@ const usualTimeout = 20 * time.Minute
 
 // newResume takes a launch over from the run that died.
 func (s *session) newResume(handle, timeout string, keep bool) (*run, error) {
+	if handle == "" {
+		var err error
+		if handle, err = s.unready(); err != nil {
+			return nil, err
+		}
+	}
 	launch, _, err := s.current(handle)
 	if err != nil {
 		return nil, err
@@ -95,6 +102,31 @@ func (s *session) newResume(handle, timeout string, keep bool) (*run, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// unready is the only launch that may run and is not ok; empty: there is none,
+// or more than one.
+func (s *session) unready() (string, error) {
+	h, err := s.history()
+	if err != nil {
+		return "", err
+	}
+	launches, err := h.List()
+	if err != nil {
+		return "", &Failure{Code: exitFailed, Text: err.Error()}
+	}
+	var handles []string
+	for _, l := range launches {
+		switch record, err := l.Record(); {
+		case err != nil || record.State == history.OK || s.refuseEnded(record) != nil:
+		default:
+			handles = append(handles, l.Handle)
+		}
+	}
+	if len(handles) == 1 {
+		return handles[0], nil
+	}
+	return "", nil
 }
 
 // resumed is the run of a launch that is ours now, as its record tells.
@@ -237,6 +269,11 @@ func (r *run) find(ctx context.Context) error {
 		noted[i.Node] = true
 	}
 	r.note(r.machines)
+	for _, m := range r.machines {
+		if m.Expires.After(r.record.Expires) { // extended since the record was written
+			r.record.Expires = m.Expires
+		}
+	}
 	if len(r.machines) == r.def.Instances() {
 		return nil
 	}

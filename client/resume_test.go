@@ -11,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"nimbus/broker/cluster"
 	"nimbus/broker/wire"
+	"nimbus/client/deploy"
 	"nimbus/client/history"
 	"nimbus/cloud"
 	"nimbus/cloud/cloudtest"
@@ -135,7 +137,8 @@ func TestResumeFailsAsTheRunWould(t *testing.T) {
 				w.edit("cluster-001", func(r *history.Record) { r.Run.Keep = c.run })
 				time.AfterFunc(time.Minute, failing(report))
 				w.expect(1, append([]string{"resume"}, c.args...), "cluster-001 stays as it is (--keep)")
-				// Still failing: told again, and still kept, now without the option.
+				// Still failing: told again, and still kept, whatever was recorded.
+				w.edit("cluster-001", func(r *history.Record) { r.Run = nil })
 				w.expect(1, []string{"resume"}, "node back-1: 2-thishost/worker failed", "cluster-001 stays as it is")
 				if len(w.instances()) != 3 {
 					t.Error("something was ended")
@@ -227,6 +230,18 @@ func TestResumeOfHalfALaunch(t *testing.T) {
 	}
 }
 
+func TestInOrder(t *testing.T) {
+	def := &cluster.Definition{Workspaces: []cluster.Workspace{{Name: "b", Quantity: 2}, {Name: "a", Quantity: 1}}}
+	machines := deploy.Machines([]cloud.Instance{{Token: "a-0"}, {Token: "b-1"}, {Token: "odd"}, {Token: "b-7"}, {Token: "b-0"}})
+	var got []string
+	for _, m := range inOrder(def, machines) {
+		got = append(got, m.Token)
+	}
+	if want := []string{"b-0", "b-1", "a-0"}; !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
 // A launch that is listed late is not taken for one that was cut off, and a
 // cloud that cannot answer now is asked again.
 func TestResumeLooksMoreThanOnce(t *testing.T) {
@@ -246,11 +261,34 @@ func TestResumeLooksMoreThanOnce(t *testing.T) {
 	})
 }
 
+// Of several launches that run, the one that is not ok yet is meant; what was
+// extended meanwhile is not cut short.
+func TestResumePicksTheUnfinishedOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for range 2 {
+			w.expect(0, []string{"run", "--name", "debian", "--hours", "2"})
+		}
+		w.expect(1, []string{"resume"}, "which launch? There are cluster-001, vm-001, vm-002")
+		w.edit("vm-001", func(r *history.Record) {
+			r.State = history.Launching
+			if err := w.cloud.Extend(w.t.Context(), r.Launch, r.Expires.Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		w.expect(0, []string{"resume"}, "Resuming vm-001", "vm-001 ends by itself at "+time.Now().Add(3*time.Hour).Local().Format("2006-01-02 15:04:05"))
+		w.edit("vm-001", func(r *history.Record) {
+			if p, ok := w.cloud.Prepared(r.Launch); !ok || !p.Expires.Equal(time.Now().Add(3*time.Hour)) || !r.Expires.Equal(p.Expires) {
+				t.Errorf("%v, %v", p.Expires, r.Expires)
+			}
+		})
+	})
+}
+
 // Between the lines of known_hosts on record and those in the file.
 func TestResumeBringsKnownHostsToAnEnd(t *testing.T) {
 	inWorld(t, func(w *world) {
 		said := w.read(".ssh/known_hosts")
-		for _, there := range []bool{true, false} {
+		for _, there := range []bool{false, true} {
 			w.edit("cluster-001", func(r *history.Record) { r.State = history.Waiting })
 			if !there {
 				if err := os.Remove(w.path(".ssh/known_hosts")); err != nil {
