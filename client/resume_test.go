@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,7 @@ func died(t *testing.T, args []string, story func(w *world, report func(node str
 		if err := os.Remove(w.path("state/history/cluster-001/lock")); err != nil { // of a process that is no more
 			t.Fatal(err)
 		}
+		synctest.Wait() // it does nothing more
 		w.cloud.OnTerminate = nil
 		story(w, func(node string, r wire.Report) { w.broker.report("ctx1", node, r) })
 		w.cloud.OnTerminate = func(context.Context, []cloud.Instance) error { return errors.New("that client is dead") }
@@ -247,9 +249,9 @@ func TestInOrder(t *testing.T) {
 func TestResumeLooksMoreThanOnce(t *testing.T) {
 	died(t, nil, func(w *world, report func(string, wire.Report)) {
 		allNodesOK(report)
-		looks := 0
+		var looks atomic.Int32
 		w.cloud.OnList = func(context.Context, string) error {
-			if looks++; looks <= 5 {
+			if looks.Add(1) <= 5 {
 				return errors.New("the API is down")
 			}
 			return nil
