@@ -182,7 +182,7 @@ func loginAdvice(url string, withCA bool, err error) string {
 	case errors.As(err, &name) && withCA:
 		return "the file of --ca is not the CA of this broker: give its ca.pem, from its data directory"
 	case errors.As(err, &name):
-		return "use the host name that the certificate is made for, or give the broker's ca.pem with --ca"
+		return "a broker with a CA of its own needs --ca: copy ca.pem from its data directory; else use the host name that its certificate is made for"
 	case errors.As(err, &record):
 		return "what listens there does not speak https: check the port"
 	case errors.As(err, &dns):

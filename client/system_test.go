@@ -218,7 +218,7 @@ func TestLoginAdvice(t *testing.T) {
 		{"https://b.example.org/", false, context.DeadlineExceeded, "nobody answers; brokers listen at port 8443 unless told otherwise: write https://b.example.org:8443"},
 		{"https://b.example.org:1", false, context.DeadlineExceeded, "firewall"},
 		{"https://b.example.org:1", true, x509.HostnameError{}, "not the CA of this broker"},
-		{"https://b.example.org:1", false, x509.HostnameError{}, "use the host name that the certificate is made for"},
+		{"https://b.example.org:1", false, x509.HostnameError{}, "a broker with a CA of its own needs --ca"},
 		{"https://b.example.org:1", true, x509.UnknownAuthorityError{}, "belongs to another broker"},
 		{"https://b.example.org:1", false, errors.New("odd"), "check the URL"},
 	} {
