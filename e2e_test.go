@@ -320,7 +320,7 @@ func TestClusterOutlivesItsClient(t *testing.T) {
 	address, _ := state(home, "cluster-001")
 	letGo(address)
 	within(t, 20*time.Second, "the node is ok", func() bool { _, s := state(home, "cluster-001"); return s == "[CTX_SUCCESS]" })
-	if out := ok(t, home, "status", "--handle", "cluster-001"); !strings.Contains(out, "slow-0: running") {
+	if out := ok(t, home, "status", "--handle", "cluster-001"); !strings.Contains(out, "slow-0  running  ok") {
 		t.Error(out)
 	}
 	ok(t, home, "terminate", "--handle", "cluster-001")
@@ -395,7 +395,7 @@ func TestTwoClustersAtOnce(t *testing.T) {
 		}
 	}
 	ok(t, home, "terminate", "--handle", "cluster-001")
-	if out := ok(t, home, "status", "--handle", "cluster-002"); !strings.Contains(out, "head-0: running") {
+	if out := ok(t, home, "status", "--handle", "cluster-002"); !strings.Contains(out, "head-0    running  ok") {
 		t.Error(out)
 	}
 }

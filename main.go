@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -96,7 +95,7 @@ func asOtherToolsSay(rest []string) []string {
 func application(env *client.Env) *cli.App {
 	return &cli.App{
 		Name:                  "nimbus",
-		Commands:              append(client.Commands(env), broker.Command(), agent.Command(), versionCommand()),
+		Commands:              append(client.Commands(env), broker.Command(), agent.Command()),
 		CustomAppHelpTemplate: help,
 		HideVersion:           true,
 		HideHelpCommand:       true,
@@ -113,29 +112,6 @@ func application(env *client.Env) *cli.App {
 				return unknownCommand(name, c.App.Commands)
 			}
 			return cli.ShowAppHelp(c)
-		},
-	}
-}
-
-func versionCommand() *cli.Command {
-	return &cli.Command{
-		Name:               "version",
-		Usage:              "print the version",
-		CustomHelpTemplate: "nimbus version: print the version of this program\n",
-		HideHelpCommand:    true,
-		Action: func(c *cli.Context) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				return errors.New("this program was built without a version")
-			}
-			revision := ""
-			for _, s := range info.Settings {
-				if s.Key == "vcs.revision" {
-					revision = " " + s.Value
-				}
-			}
-			fmt.Fprintf(c.App.Writer, "nimbus %s%s (%s)\n", info.Main.Version, revision, info.GoVersion)
-			return nil
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"nimbus/broker/httpd"
@@ -156,7 +157,7 @@ func (r *rendezvous) handle(all []proposal) {
 		p := &all[i]
 		switch {
 		case err != nil:
-			p.err = wire.Errorf(wire.Unavailable, "the broker cannot store anything at the moment; its log says why")
+			p.err = cannotStore(err)
 		case errors.Is(p.err, match.ErrRepeated):
 			p.err = nil
 		}
@@ -171,6 +172,21 @@ func (r *rendezvous) handle(all []proposal) {
 	for _, p := range all {
 		p.done <- refusal(p.err)
 	}
+}
+
+// cannotStore is what callers are told of a store that fails. What only its
+// owner can mend is named: his own broker's log is not where he looks.
+func cannotStore(err error) error {
+	why := "; its log says why"
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		why = ": its disk is full"
+	case errors.Is(err, syscall.EDQUOT):
+		why = ": its disk quota is used up"
+	case errors.Is(err, syscall.EROFS):
+		why = ": its disk is read-only"
+	}
+	return wire.Errorf(wire.Unavailable, "the broker cannot store anything at the moment%s", why)
 }
 
 // store applies the events of a batch and appends them to the log. When

@@ -135,7 +135,8 @@ func (s *Service) Create(ctx context.Context, owner string, c wire.Create) (wire
 		return wire.Created{}, refusal(err)
 	}
 	if err := s.Store.Create(ctx, r.id, first); err != nil {
-		return wire.Created{}, fmt.Errorf("store context: %w", err)
+		s.Log.Error("cannot store", "context", r.id, "error", err)
+		return wire.Created{}, cannotStore(err)
 	}
 	r.begin()
 	created := wire.Created{ID: r.id, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers(),

@@ -27,6 +27,9 @@ func (r *run) announce() {
 	}
 	r.out.say("%s", b.String())
 	r.sayHostImages()
+	for _, warning := range missingScripts(r.settings.Clouds[r.record.Cloud], r.def) {
+		r.out.warn("\nWarning: %s\n", warning)
+	}
 	if r.key.Made {
 		r.out.say("\nMade an SSH key to log in with: '%s'\n", r.key.Private)
 	}

@@ -8,16 +8,19 @@ import (
 
 // Commands are the client's subcommands.
 func Commands(env *Env) []*cli.Command {
+	env.results = &results{w: env.Stdout}
 	var commands []*cli.Command
 	for _, entry := range []struct {
 		command *cli.Command
 		text    helpText
 	}{
 		{env.runCommand(), runHelp},
+		{env.resumeCommand(), resumeHelp},
 		{env.statusCommand(), statusHelp},
 		{env.nodesCommand(), nodesHelp},
 		{env.releaseCommand(), releaseHelp},
 		{env.terminateCommand(), terminateHelp},
+		{env.forgetCommand(), forgetHelp},
 		{env.newCommand(), newHelp},
 		{env.validateCommand(), validateHelp},
 		{env.graphCommand(), graphHelp},
@@ -26,14 +29,20 @@ func Commands(env *Env) []*cli.Command {
 		{env.networksCommand(), networksHelp},
 		{env.listCommand(), listHelp},
 		{env.ctxStatusCommand(), ctxStatusHelp},
+		{env.contextsCommand(), contextsHelp},
 		{env.loginCommand(), loginHelp},
+		{env.versionCommand(), versionHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary
 		c.CustomHelpTemplate = entry.text.help
-		c.OnUsageError = usageError
+		c.OnUsageError = func(c *cli.Context, err error, sub bool) error {
+			err = usageError(c, err, sub)
+			env.answer(formatBefore(c), err)
+			return err
+		}
 		c.HideHelpCommand = true
-		c.Action = interruptible(c.Action)
+		c.Action = env.answered(interruptible(c.Action))
 		commands = append(commands, c)
 	}
 	return append(commands, env.classicHelpCommand())
@@ -59,13 +68,13 @@ func (env *Env) classicHelpCommand() *cli.Command {
 		Hidden:          true,
 		HideHelpCommand: true,
 		OnUsageError:    usageError,
-		Action: func(c *cli.Context) error {
+		Action: env.answered(func(c *cli.Context) error {
 			text, ok := classicTexts[c.Args().First()]
 			if !ok {
 				text = classicTexts["help"]
 			}
-			fmt.Fprint(env.Stdout, text)
+			fmt.Fprint(env.results, text)
 			return nil
-		},
+		}),
 	}
 }

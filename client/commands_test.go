@@ -151,9 +151,9 @@ func TestTerminateAllWithADamagedRecord(t *testing.T) {
 func TestStatus(t *testing.T) {
 	inWorld(t, func(w *world) {
 		time.Sleep(30 * time.Minute) // of the bubble's clock
-		w.expect(0, []string{"status"}, "HANDLE       STATE  AGE     TIME LEFT   RUNNING  SOURCE\n", "cluster-001  ok     30 min  1 h 30 min  3        "+w.path("hello.xml"))
+		w.expect(0, []string{"status"}, "HANDLE       STATE  PHASE  AGE     TIME LEFT   RUNNING  SOURCE\n", "cluster-001  ok     ok     30 min  1 h 30 min  3        "+w.path("hello.xml"))
 		w.expect(0, []string{"status", "--handle", "cluster-001"},
-			"cluster-001: ok, launched 30 min ago, ends in 1 h 30 min\n  - front-0: running, 192.0.2.1 [ front-0.cluster-001 ]\n",
+			"cluster-001: ok, launched 30 min ago, ends in 1 h 30 min\n\nNODE     STATE    PHASE  AGE     ADDRESSES  ROLES\nfront-0  running  ok     30 min  192.0.2.1  head\n",
 			"  - back: 2 of 2 joined, 2 ok, 0 failed\n")
 		w.expect(0, []string{"status", "--json"})
 		var list []LaunchStatus
@@ -167,7 +167,8 @@ func TestStatus(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		w.expect(0, []string{"status"}, "cluster-001  expired")
 		w.cloud.OnList = func(context.Context, string) error { return errors.New("the API is down") }
-		w.expect(0, []string{"status"}, "cluster-001  ok", `what runs in cloud "local" could not be asked: the API is down`)
+		w.expect(2, []string{"status"}, "cluster-001  ok     ?", `what runs in cloud "local" could not be asked: the API is down`, "the status is not complete: 1 cloud or broker could not be asked")
+		w.expect(2, []string{"status", "--handle", "cluster-001"}, "cluster-001: ok (?)", "the API is down")
 	})
 }
 
@@ -182,7 +183,7 @@ func TestStatusAsksTheBrokerForTheKilledClient(t *testing.T) {
 	inWorld(t, func(w *world) {
 		file := "state/history/cluster-001/launch.json"
 		w.write(file, strings.Replace(w.read(file), `"state": "ok"`, `"state": "waiting"`, 1))
-		w.expect(0, []string{"status"}, "cluster-001  ok ")
+		w.expect(0, []string{"status"}, "cluster-001  waiting  ok ")
 	})
 }
 

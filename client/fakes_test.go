@@ -47,7 +47,10 @@ type world struct {
 	stdout bytes.Buffer
 	stderr bytes.Buffer
 
-	runs    bool // the broker is up
+	output  io.Writer // in the place of stdout
+	sshDir  string    // where ssh looks, if not in home
+	runs    bool      // the broker is up
+	reached Broker    // is found in its place
 	classic bool
 }
 
@@ -106,6 +109,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 			if !w.runs {
 				return nil, ErrNoBroker
 			}
+			if w.reached != nil {
+				return w.reached, nil
+			}
 			return w.broker, nil
 		},
 		OpenBroker: func(wire.Endpoint) (Broker, error) { return w.broker, nil },
@@ -113,6 +119,12 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true
+	}
+	if w.sshDir != "" {
+		env.SSHKnownHosts = filepath.Join(w.sshDir, "known_hosts")
+	}
+	if w.output != nil {
+		env.Stdout = w.output
 	}
 	app := &cli.App{Name: "nimbus", Commands: Commands(env), Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*cli.Context, error) {}}

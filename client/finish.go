@@ -19,13 +19,13 @@ import (
 func (r *run) finish() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	r.record.State = history.OK
 	if r.record.Context != nil {
 		r.out.say("  - %s: contextualized\n", r.launch.Handle)
 		r.out.event(Event{Event: "contextualized", Handle: r.launch.Handle})
 		r.writeContextReports(ctx)
 	}
 	r.trust()
+	r.record.State = history.OK
 	if err := r.save(); err != nil {
 		r.result(err)
 		return err
@@ -232,6 +232,7 @@ func (r *run) down(parent context.Context, cause error) error {
 			cause = &Failure{Code: codeOf(cause), Text: fmt.Sprintf("%v; and parts of %s may be running", cause, r.launch.Handle),
 				Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
 		} else {
+			r.record.Ended = r.env.Now()
 			r.problem("Destroyed '%s'\n", r.launch.Handle)
 			r.out.event(Event{Event: "destroyed", Handle: r.launch.Handle})
 		}

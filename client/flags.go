@@ -71,6 +71,19 @@ func formatOf(c *cli.Context) format {
 	return formatText
 }
 
+// formatBefore is what --json says when it stands before an option that could
+// not be understood: the library has no values then.
+func formatBefore(c *cli.Context) format {
+	for _, flag := range c.Command.Flags {
+		if g, ok := flag.(*cli.GenericFlag); ok && g.Name == "json" {
+			if f, ok := g.Value.(*format); ok {
+				return *f
+			}
+		}
+	}
+	return formatText
+}
+
 // maxSpan is the longest time that may be asked for.
 const maxSpan = 10 * 365 * 24 * time.Hour
 

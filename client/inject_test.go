@@ -99,7 +99,7 @@ func TestNoWait(t *testing.T) {
 		w.expect(0, []string{"inject", "--name", "gridmap", "--value", "x"})
 		w.expect(0, []string{"lock"})
 		locked()
-		w.expect(0, []string{"status"}, "cluster-001  ok")
+		w.expect(0, []string{"status"}, "cluster-001  waiting  ok")
 		w.expect(0, []string{"terminate", "--handle", "cluster-001"})
 		w.nothingLeft()
 		w.expect(1, []string{"lock"}, "nothing runs")

@@ -46,12 +46,12 @@ type run struct {
 // errTimeout ends a run that took too long.
 var errTimeout = errors.New("timeout")
 
-// do is the whole life of a run: up, or back down.
-func (r *run) do(parent context.Context) error {
+// do brings the cluster up by some work, or back down.
+func (r *run) do(parent context.Context, work func(context.Context) error) error {
 	stop := context.AfterFunc(parent, r.interrupted)
 	ctx, cancel := context.WithTimeoutCause(parent, r.o.timeout, errTimeout)
 	defer cancel()
-	err := r.up(ctx)
+	err := work(ctx)
 	if !stop() && err == nil {
 		err = parent.Err() // the user was told already that it ends
 	}
@@ -77,11 +77,11 @@ func (r *run) up(ctx context.Context) error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	var err error
-	if r.hosts, err = deploy.Prepare(ctx, r.driver, r.def, r.record.Launch, r.record.Expires); err != nil {
-		return r.cloudError(err)
+	if err := r.prepare(ctx); err != nil {
+		return err
 	}
 	var created *wire.Created
+	var err error
 	if r.def.Nodes() > 0 {
 		if created, err = r.createContext(ctx); err != nil {
 			return err
@@ -110,6 +110,14 @@ func (r *run) up(ctx context.Context) error {
 		return nil
 	}
 	return r.waitContext(ctx)
+}
+
+// prepare makes what the instances need around them, or finds it again.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.hosts, err = deploy.Prepare(ctx, r.driver, r.def, r.record.Launch, r.record.Expires); err != nil {
+		return r.cloudError(err)
+	}
+	return nil
 }
 
 // createContext makes the context at the broker and returns what nodes must
@@ -226,12 +234,23 @@ func (r *run) save() error {
 	return nil
 }
 
-// openLogs sends all that is said to both logs of the run, and our own notes
-// to the second.
-func (r *run) openLogs(info, debug io.Writer) {
+// begin makes this command the one that works on the launch: all that is said
+// goes to both logs of the run, and our own notes to the second. close ends it.
+func (r *run) begin(unlock func()) error {
+	info, debug, err := r.launch.RunLog()
+	if err != nil {
+		return &Failure{Code: exitFailed, Text: err.Error()}
+	}
 	r.out.logTo(io.MultiWriter(info, debug))
 	r.log = slog.New(slog.NewTextHandler(debug, &slog.HandlerOptions{Level: slog.LevelDebug})).With("launch", r.record.Launch)
 	r.log.Info("run", "handle", r.launch.Handle, "cloud", r.record.Cloud, "source", r.record.Source, "expires", r.record.Expires)
+	r.close = func() {
+		r.out.logTo(nil)
+		_ = info.Close() // a log that cannot be finished harms nothing
+		_ = debug.Close()
+		unlock()
+	}
+	return nil
 }
 
 func (r *run) cloudError(err error) error {
@@ -244,15 +263,21 @@ func (r *run) cloudError(err error) error {
 
 func (r *run) brokerError(err error) error {
 	where := r.settings.Broker
-	if where == "" {
-		where = "your own"
+	if r.record.Context != nil {
+		where = r.record.Context.Broker
 	}
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", where, err)}
+	return brokerFailure(where, err)
+}
+
+// brokerFailure is what to say when the broker at a URL (empty: this user's
+// own) does not do what was asked.
+func brokerFailure(url string, err error) error {
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", brokerName(url), err)}
 	var refused *wire.Error
 	if errors.As(err, &refused) {
 		f.Advice = refused.Hint
 		if refused.Code == wire.Unauthorized && f.Advice == "" {
-			f.Advice = "log in with \"nimbus login " + where + "\", or name a key file in broker_key"
+			f.Advice = "log in with \"nimbus login " + url + "\", or name a key file in broker_key"
 		}
 	}
 	return f

@@ -2,13 +2,20 @@ package client
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,46 +38,173 @@ Examples:
 Options:
   --ca FILE           PEM file with the broker's CA
   --key FILE          file with the account's key
+  --json              print one JSON document
 `}
 
 func (env *Env) loginCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "login",
-		Flags: stringFlags("ca", "key"),
+		Flags: append(stringFlags("ca", "key"), jsonFlag()),
 		Action: func(c *cli.Context) error {
-			url := c.Args().First()
-			if c.Args().Len() != 1 || strings.HasPrefix(url, "-") {
-				return &Failure{Code: exitUsage, Text: "login: give one broker URL, after the options", Advice: "for example: nimbus login https://broker.example.org:8443"}
-			}
-			e := wire.Endpoint{URLs: []string{url}}
-			if err := wire.CheckURL(url); err != nil {
-				return &Failure{Code: exitUsage, Text: "login: " + err.Error()}
-			}
-			var err error
-			if file := c.String("ca"); file != "" {
-				if e.CA, err = readText(env.expand(file)); err != nil {
-					return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %v", err)}
-				}
-			}
-			if e.Key, err = env.readKey(c.String("key")); err != nil {
-				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
-			}
-			client, err := wire.NewClient(e)
+			url, err := loginURL(c.Args().Slice())
 			if err != nil {
-				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
+				return err
 			}
-			// A key that does not work is worth nothing: ask for what only an
-			// account may see.
-			if _, err := client.Contexts(c.Context); err != nil {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v", url, err), Advice: "nothing was stored"}
-			}
-			if err := env.storeLogin(e); err != nil {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}
-			}
-			fmt.Fprintf(env.Stdout, "Logged in at %s.\nTo use it always, write into %s:\n  broker = %q\n", url, filepath.Join(env.ConfigDir, "config.toml"), url)
-			return nil
+			return env.logIn(c.Context, newOutput(env, formatOf(c)), url, c.String("ca"), c.String("key"))
 		},
 	}
+}
+
+// LoginResult is what --json prints of a login.
+type LoginResult struct {
+	URL  string `json:"url"`
+	File string `json:"file"` // where the key was stored
+}
+
+func (env *Env) logIn(ctx context.Context, out *output, url, caFile, keyFile string) error {
+	e := wire.Endpoint{URLs: []string{url}}
+	var err error
+	if caFile != "" {
+		if e.CA, err = readText(env.expand(caFile)); err != nil {
+			return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %v", err)}
+		}
+		if err := checkCA(caFile, e.CA); err != nil {
+			return err
+		}
+	}
+	if e.Key, err = env.readKey(keyFile); err != nil {
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err), Advice: "--key FILE names a file with it; else it is read from standard input"}
+	}
+	if err := checkKey(keyFile, e.Key); err != nil {
+		return err
+	}
+	client, err := wire.NewClient(e)
+	if err != nil {
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
+	}
+	// A key that does not work is worth nothing: ask for what only an
+	// account may see.
+	if _, err := client.Contexts(ctx); err != nil {
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v; nothing was stored", url, err), Advice: loginAdvice(url, e.CA != "", err)}
+	}
+	if err := env.storeLogin(e); err != nil {
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}
+	}
+	if !out.document(LoginResult{url, env.loginFile(url)}) {
+		out.print("Logged in at %s.\nTo use it always, write into %s:\n  broker = %q\n", url, filepath.Join(env.ConfigDir, "config.toml"), url)
+	}
+	return nil
+}
+
+// loginURL is the one argument of login, if it can be right.
+func loginURL(args []string) (string, error) {
+	refuse := func(advice, format string, args ...any) (string, error) {
+		return "", &Failure{Code: exitUsage, Text: "login: " + fmt.Sprintf(format, args...), Advice: advice}
+	}
+	const example = "for example: nimbus login https://broker.example.org:8443"
+	if len(args) == 0 {
+		return refuse(example, "give the broker's URL")
+	}
+	for _, arg := range args[1:] {
+		if strings.HasPrefix(arg, "-") {
+			return refuse("write options first: nimbus login "+arg+" … "+args[0], "the option %s stands after the URL, where it would be ignored", arg)
+		}
+	}
+	if len(args) > 1 {
+		return refuse(example, "give one broker URL, not %d", len(args))
+	}
+	url := args[0]
+	if rest, plain := strings.CutPrefix(url, "http://"); plain {
+		return refuse("write https://"+rest, "a broker is reached by https, never by http: %s", url)
+	}
+	if !strings.Contains(url, "://") {
+		return refuse("write https://"+url, "%q is no URL", url)
+	}
+	if err := wire.CheckURL(url); err != nil {
+		return refuse(example, "%v", err)
+	}
+	return url, nil
+}
+
+// checkCA refuses what is no certificate, before the broker is asked.
+func checkCA(file, text string) error {
+	if strings.Contains(text, "PRIVATE KEY-----") {
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %s holds a private key", file), Advice: "give ca.pem from the broker's data directory"}
+	}
+	if _, err := wire.ParseCA(text); err != nil {
+		f := &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %s holds no certificate: %v", file, err), Advice: "give ca.pem from the broker's data directory"}
+		if fields := strings.Fields(text); len(fields) == 1 {
+			f.Advice = "it looks like a key: give that with --key, and ca.pem with --ca"
+		}
+		return f
+	}
+	return nil
+}
+
+// checkKey refuses what is no account's key, before it is sent anywhere.
+func checkKey(file, key string) error {
+	where := ""
+	if file != "" {
+		where = "--key: " + file + ": "
+	}
+	switch {
+	case strings.Contains(key, "-----BEGIN CERTIFICATE"):
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %sthis is a certificate, not a key", where), Advice: "give it with --ca; the account's key is one word"}
+	case strings.Contains(key, "-----BEGIN"):
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %sthis is not the key of an account", where), Advice: "the owner's is in owner.key, in the broker's data directory: one word"}
+	case strings.ContainsFunc(key, unicode.IsSpace):
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %sthere are spaces or several lines in the key", where), Advice: "a key is one word: paste it whole, and nothing else"}
+	case strings.ContainsFunc(key, func(r rune) bool { return r < '!' || r > '~' }):
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %sthere are characters in the key that no key has", where), Advice: "a key is one word of letters, digits and marks"}
+	}
+	return nil
+}
+
+// loginAdvice says what to do about a broker that cannot be reached, or does
+// not take the key.
+func loginAdvice(url string, withCA bool, err error) string {
+	var refused *wire.Error
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	var dns *net.DNSError
+	port := "brokers listen at port 8443 unless told otherwise: write " + strings.TrimSuffix(url, "/") + ":8443"
+	noPort := hasNoPort(url)
+	switch {
+	case errors.As(err, &refused) && refused.Code == wire.Unauthorized:
+		return "check the key: " + refused.Hint
+	case errors.As(err, &refused):
+		return refused.Hint
+	case errors.As(err, &authority) && withCA:
+		return "the file of --ca belongs to another broker: give this one's ca.pem, from its data directory"
+	case errors.As(err, &authority):
+		return "this broker has a CA of its own: copy ca.pem from its data directory and give it with --ca ca.pem"
+	case errors.As(err, &name) && withCA:
+		return "the file of --ca is not the CA of this broker: give its ca.pem, from its data directory"
+	case errors.As(err, &name):
+		return "a broker with a CA of its own needs --ca: copy ca.pem from its data directory; else use the host name that its certificate is made for"
+	case errors.As(err, &record):
+		return "what listens there does not speak https: check the port"
+	case errors.As(err, &dns):
+		return "there is no such host: check the name in the URL"
+	case errors.Is(err, syscall.ECONNREFUSED) && noPort:
+		return "nothing listens at port 443 there; " + port
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: check the port, and that the broker runs"
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH):
+		if noPort {
+			return "nobody answers; " + port
+		}
+		return "nobody answers: check the address, and what may be between here and there (firewall, VPN)"
+	case noPort:
+		return port
+	}
+	return "check the URL: a broker answers at " + strings.TrimSuffix(url, "/") + "/v1/info"
+}
+
+func hasNoPort(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Port() == ""
 }
 
 // readKey takes the account's key from a file, or from standard input: on the

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"sync"
 	"time"
 
@@ -48,21 +49,21 @@ type output struct {
 }
 
 func newOutput(env *Env, f format) *output {
-	o := &output{format: f, now: env.Now, stdout: env.Stdout, stderr: env.Stderr}
-	target := env.Stdout
+	o := &output{format: f, now: env.Now, stdout: env.results, stderr: env.Stderr}
+	target, screen := env.Stdout, io.Writer(env.results)
 	switch f {
 	case formatDocument:
-		target = env.Stderr
+		target, screen = env.Stderr, env.Stderr
 	case formatStream:
-		target = io.Discard
+		target, screen = io.Discard, io.Discard
 	}
 	if _, _, ok := env.Terminal(target); ok {
-		o.screen = progress.NewTerminal(target, func() (int, int) {
+		o.screen = progress.NewTerminal(screen, func() (int, int) {
 			width, height, _ := env.Terminal(target)
 			return width, height
 		}, !env.NoColor)
 	} else {
-		o.screen = progress.NewPlain(target)
+		o.screen = progress.NewPlain(screen)
 	}
 	return o
 }
@@ -131,11 +132,15 @@ func (o *output) document(v any) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	// An empty list is a list, not null.
+	if list := reflect.ValueOf(v); list.Kind() == reflect.Slice && list.IsNil() {
+		v = []struct{}{}
+	}
 	e := json.NewEncoder(o.stdout)
 	if o.format == formatDocument {
 		e.SetIndent("", "  ")
 	}
-	_ = e.Encode(v)
+	_ = e.Encode(v) // results remembers what is lost
 	return true
 }
 

@@ -36,6 +36,12 @@ func (env *Env) releaseCommand() *cli.Command {
 	}
 }
 
+// Released is what --json prints of a node whose place is free.
+type Released struct {
+	Handle string `json:"handle"`
+	Node   string `json:"node"`
+}
+
 func (s *session) release(ctx context.Context, handle, node string) error {
 	_, record, err := s.launch(handle)
 	if err != nil {
@@ -47,6 +53,9 @@ func (s *session) release(ctx context.Context, handle, node string) error {
 	err = s.withContext(ctx, record, func(b Broker) error { return b.Release(ctx, record.Context.ID, node) })
 	if err != nil {
 		return err
+	}
+	if s.out.document(Released{handle, node}) {
+		return nil
 	}
 	s.out.say("Released %s of %s: the next machine with its token takes the place.\n", node, handle)
 	return nil

@@ -107,7 +107,7 @@ func (env *Env) runCommand() *cli.Command {
 			if r == nil {
 				return nil // a dry run
 			}
-			return r.run(c.Context)
+			return r.run(c.Context, r.up)
 		},
 	}
 }
@@ -167,12 +167,12 @@ func keyFailure(err error) error {
 	return &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
 }
 
-// run launches, and answers a second interrupt at once, whatever is going on:
-// what is left running then is in the history.
-func (r *run) run(ctx context.Context) error {
+// run does the work, and answers a second interrupt at once, whatever is going
+// on: what is left running then is in the history.
+func (r *run) run(ctx context.Context, work func(context.Context) error) error {
 	done := make(chan error, 1)
 	go func() {
-		err := r.do(ctx)
+		err := r.do(ctx, work)
 		r.close()
 		done <- err
 	}()
@@ -200,6 +200,9 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if _, err := s.limits(ctx, driver, def); err != nil {
 		return nil, err
 	}
+	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
+		return nil, err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return nil, err
@@ -207,6 +210,13 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 	if err != nil {
 		return nil, keyFailure(err)
+	}
+	key = key.For(filepath.Dir(s.env.SSHKnownHosts))
+	private := key.Private
+	if private != "" {
+		if private, err = filepath.Abs(private); err != nil {
+			return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		}
 	}
 	h, err := s.history()
 	if err != nil {
@@ -221,23 +231,16 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: err.Error()}
 	}
-	info, debug, err := launch.RunLog()
-	if err != nil {
-		unlock()
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
-	}
 	now := s.env.Now()
 	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
 	r.record = history.Record{
 		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
 		Created: now, Expires: now.Add(o.hours), State: history.Launching,
+		Run: &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private},
 	}
-	r.openLogs(info, debug)
-	r.close = func() {
-		s.out.logTo(nil)
-		_ = info.Close() // a log that cannot be finished harms nothing
-		_ = debug.Close()
+	if err := r.begin(unlock); err != nil {
 		unlock()
+		return nil, err
 	}
 	return r, nil
 }

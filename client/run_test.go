@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nimbus/broker/wire"
+	"nimbus/client/history"
 	"nimbus/cloud"
 	"nimbus/cloud/cloudtest"
 )
@@ -133,6 +134,11 @@ func TestKeepLeavesAFailedClusterRunning(t *testing.T) {
 		if len(w.instances()) != 3 || len(w.broker.contexts) != 1 {
 			t.Error("something was ended")
 		}
+		w.edit("cluster-001", func(r *history.Record) {
+			if r.State != history.Kept || !r.Run.Keep {
+				t.Errorf("the record: %s, %+v", r.State, r.Run)
+			}
+		})
 		w.expect(0, []string{"terminate", "--handle", "cluster-001"}, "ended 3 instances")
 		w.nothingLeft()
 	})

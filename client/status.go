@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,15 +20,26 @@ import (
 var statusHelp = helpText{"show what was launched and what of it runs", `Usage:
   nimbus status [--handle HANDLE] [OPTIONS]
 
-Lists all launches with their state, age and time left; with a handle, the
-instances of that one and how far its context is.
+Lists all launches with their state, how far those that run have come, age and
+time left; with a handle, the nodes of that one and what its context waits for.
+
+States: launching, waiting (for the context), ok, failed (and ended), kept
+(failed, and left running), terminated; expired: the hours are over; gone: ended
+by other means; damaged: the record cannot be read; empty: the client was
+stopped before it launched anything.
+
+Phases: launching, booting and joining N/M, configuring N/M (ok), ok, failed N;
+of a node also waiting (for others).
 
 Examples:
   nimbus status
   nimbus status --handle cluster-001
 
 Options:
-  --handle HANDLE     one launch` + commonHelp}
+  --handle HANDLE     one launch` + commonHelp + `
+Exit codes: 0 this is all; 1 wrong parameters; 2 a record is damaged, or a cloud
+or broker could not be asked: what is known is printed all the same.
+`}
 
 func (env *Env) statusCommand() *cli.Command {
 	return &cli.Command{
@@ -42,21 +54,34 @@ func (env *Env) statusCommand() *cli.Command {
 	}
 }
 
-// LaunchStatus is what --json prints of a launch.
+// LaunchStatus is what --json prints of each launch.
 type LaunchStatus struct {
-	Handle    string             `json:"handle"`
-	State     string             `json:"state"` // as in the history, or "expired", "gone"
-	Source    string             `json:"source,omitempty"`
-	Cloud     string             `json:"cloud"`
-	Created   time.Time          `json:"created"`
-	Expires   time.Time          `json:"expires"`
-	Running   int                `json:"running"` // instances
-	Instances []history.Instance `json:"instances,omitempty"`
-	Context   *wire.Status       `json:"context,omitempty"`
-	Notes     []string           `json:"notes,omitempty"` // what could not be asked
+	Handle   string        `json:"handle"`
+	State    string        `json:"state"`             // as in the history, or expired, gone, damaged, empty
+	Outcome  string        `json:"outcome,omitempty"` // the state before it was terminated, or expired
+	Phase    string        `json:"phase,omitempty"`   // how far it has come; missing when it does not run
+	Source   string        `json:"source,omitempty"`
+	Cloud    string        `json:"cloud,omitempty"`
+	Created  time.Time     `json:"created,omitzero"`
+	Expires  time.Time     `json:"expires,omitzero"`
+	Ended    time.Time     `json:"ended,omitzero"` // when a command had ended it
+	Expected int           `json:"expected"`       // instances in the definition
+	Running  int           `json:"running"`        // instances
+	Context  *wire.Summary `json:"context,omitempty"`
+	Notes    []string      `json:"notes,omitempty"` // what could not be read or asked
+
+	unasked bool // the cloud did not say what runs
 }
 
-// statusOfAll lists all launches. Each cloud is asked once.
+// LaunchDetail is what --json prints of one launch.
+type LaunchDetail struct {
+	LaunchStatus
+	Instances []history.Instance `json:"instances,omitempty"`
+	Nodes     []NodeStatus       `json:"nodes,omitempty"`
+	Context   *wire.Status       `json:"context,omitempty"`
+}
+
+// statusOfAll lists all launches.
 func (s *session) statusOfAll(ctx context.Context) error {
 	h, err := s.history()
 	if err != nil {
@@ -67,46 +92,166 @@ func (s *session) statusOfAll(ctx context.Context) error {
 	if err != nil {
 		return &Failure{Code: exitFailed, Text: err.Error()}
 	}
-	ask := s.asker(ctx, "")
-	list := []LaunchStatus{}
-	for _, l := range launches {
+	list, unread := make([]LaunchStatus, len(launches)), 0
+	records := make([]*history.Record, len(launches))
+	for i, l := range launches {
 		record, err := l.Record()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // its client was stopped before it launched anything
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			list[i] = LaunchStatus{Handle: l.Handle, State: stateEmpty}
+		case err != nil:
+			unread++
+			list[i] = LaunchStatus{Handle: l.Handle, State: stateDamaged, Notes: []string{err.Error()}}
+		default:
+			records[i] = &record
 		}
-		if err != nil {
-			s.out.warn("%s is left out: %v\n", l.Handle, err)
-			continue
+	}
+	unasked := s.judge(ctx, list, records)
+	if !s.out.document(list) {
+		if len(list) == 0 {
+			s.out.print("Nothing was launched yet (history: %s).\n", h.Dir())
+		} else {
+			s.out.print("%s", s.launchTable(list))
 		}
-		status := s.statusNow(ctx, record, ask)
-		status.Instances, status.Context = nil, nil
-		list = append(list, status)
+		s.warnOf(list)
 	}
-	if s.out.document(list) {
-		return nil
+	return incomplete(unread, unasked)
+}
+
+// judge fills in the rows whose record could be read, and returns how many
+// clouds and brokers could not be asked.
+func (s *session) judge(ctx context.Context, list []LaunchStatus, records []*history.Record) (unasked int) {
+	var names, urls []string
+	for _, r := range records {
+		if r != nil && mayRun(*r) {
+			names = append(names, r.Cloud)
+		}
 	}
-	if len(list) == 0 {
-		s.out.print("Nothing was launched yet (history: %s).\n", h.Dir())
-		return nil
+	view := survey{clouds: s.askClouds(ctx, names, "")}
+	for _, r := range records {
+		if r != nil && mayRun(*r) && contextMatters(*r) && len(view.clouds[r.Cloud].of(r.Launch)) > 0 {
+			urls = append(urls, r.Context.Broker)
+		}
 	}
+	view.brokers = s.askBrokers(ctx, urls)
+	for i, r := range records {
+		if r != nil {
+			list[i] = s.row(*r, view)
+		}
+	}
+	for _, c := range view.clouds {
+		if c.err != nil {
+			unasked++
+		}
+	}
+	for _, b := range view.brokers {
+		if b.err != nil {
+			unasked++
+		}
+	}
+	return unasked
+}
+
+// mayRun tells whether the cloud has to be asked about a launch.
+func mayRun(record history.Record) bool {
+	return record.State != history.Terminated && (record.State != history.Failed || record.Ended.IsZero())
+}
+
+// contextMatters tells whether the broker knows more of how far a launch is
+// than its record.
+func contextMatters(record history.Record) bool {
+	return record.Context != nil && record.State != history.OK
+}
+
+// row is what holds of one launch now.
+func (s *session) row(record history.Record, view survey) LaunchStatus {
+	now := s.env.Now()
+	status := LaunchStatus{Handle: record.Handle, State: record.State, Outcome: record.Outcome, Source: record.Source, Cloud: record.Cloud,
+		Created: record.Created, Expires: record.Expires, Ended: record.Ended}
+	if d := record.Definition; d != nil && len(d.Workspaces) > 0 {
+		status.Expected = d.Instances()
+		if status.Source == "" {
+			status.Source = "image " + d.Workspaces[0].Image
+		}
+	}
+	if !mayRun(record) {
+		return status
+	}
+	answer := view.clouds[record.Cloud]
+	if answer.err != nil {
+		status.unasked, status.Phase, status.Notes = true, unknown, []string{answer.err.Error()}
+		return status
+	}
+	instances := answer.of(record.Launch)
+	status.Running = countRunning(instances)
+	status.State = stateNow(record, instances, now)
+	if record.Context != nil {
+		broker := view.brokers[record.Context.Broker]
+		if broker.err != nil && contextMatters(record) && len(instances) > 0 {
+			status.Notes = append(status.Notes, broker.err.Error())
+		}
+		if summary, ok := broker.byID[record.Context.ID]; ok {
+			status.Context = &summary
+		}
+	}
+	if status.State == record.State {
+		status.Phase = phaseOf(record, instances, status.Context)
+	}
+	return status
+}
+
+// launchTable prints launches for people.
+func (s *session) launchTable(list []LaunchStatus) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HANDLE\tSTATE\tAGE\tTIME LEFT\tRUNNING\tSOURCE")
-	notes := map[string]bool{}
+	fmt.Fprintln(w, "HANDLE\tSTATE\tPHASE\tAGE\tTIME LEFT\tRUNNING\tSOURCE")
 	for _, l := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", l.Handle, l.State, spanText(s.env.Now().Sub(l.Created)), s.left(l), l.Running, l.Source)
+		age, running := "-", fmt.Sprint(l.Running)
+		if !l.Created.IsZero() {
+			age = spanText(s.env.Now().Sub(l.Created))
+		}
+		switch {
+		case l.unasked:
+			running = unknown
+		case l.State == stateDamaged || l.State == stateEmpty:
+			running = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Handle, stateWords(l.State, l.Outcome), orDash(l.Phase), age, s.left(l), running, orDash(l.Source))
+	}
+	_ = w.Flush() // a builder takes everything
+	return printable(b.String())
+}
+
+// warnOf prints each note once.
+func (s *session) warnOf(list []LaunchStatus) {
+	var said []string
+	for _, l := range list {
 		for _, note := range l.Notes {
-			notes[note] = true
+			if !slices.Contains(said, note) {
+				said = append(said, note)
+				s.out.warn("%s\n", printable(note))
+			}
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
+}
+
+// incomplete is the failure of a status that does not show everything.
+func incomplete(unread, unasked int) error {
+	var parts []string
+	if unread > 0 {
+		parts = append(parts, count(unread, "record")+" cannot be read")
 	}
-	s.out.print("%s", b.String())
-	for note := range notes {
-		s.out.warn("%s\n", note)
+	if unasked > 0 {
+		parts = append(parts, count(unasked, "cloud or broker")+" could not be asked")
 	}
-	return nil
+	if parts == nil {
+		return nil
+	}
+	f := &Failure{Code: exitFailed, Text: "the status is not complete: " + strings.Join(parts, ", ")}
+	if unread > 0 {
+		f.Advice = "the note above names the file, and what to do with it"
+	}
+	return f
 }
 
 // left is how long a launch will last, if anything of it does.
@@ -117,135 +262,139 @@ func (s *session) left(l LaunchStatus) string {
 	return "-"
 }
 
-// statusOf shows one launch with its instances.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// statusOf shows one launch with its nodes.
 func (s *session) statusOf(ctx context.Context, handle string) error {
 	_, record, err := s.launch(handle)
 	if err != nil {
 		return err
 	}
-	status := s.statusNow(ctx, record, s.asker(ctx, record.Launch))
-	if s.out.document(status) {
-		return nil
+	detail, unasked := s.detail(ctx, record)
+	if !s.out.document(detail) {
+		s.out.print("%s", s.detailText(detail))
+		s.warnOf([]LaunchStatus{detail.LaunchStatus})
 	}
+	return incomplete(0, unasked)
+}
+
+// detail is what can be found out about one launch, and how many could not be
+// asked.
+func (s *session) detail(ctx context.Context, record history.Record) (d LaunchDetail, unasked int) {
+	if !mayRun(record) {
+		d.LaunchStatus = s.row(record, survey{})
+		return d, 0
+	}
+	answer := s.askClouds(ctx, []string{record.Cloud}, record.Launch)[record.Cloud]
+	view := survey{clouds: map[string]listing{record.Cloud: answer}, brokers: map[string]contexts{}}
+	if answer.err != nil {
+		d.LaunchStatus = s.row(record, view)
+		d.Instances = record.Instances
+		return d, 1
+	}
+	instances := answer.of(record.Launch)
+	var nodes []wire.Node
+	if c := record.Context; c != nil && len(instances) > 0 {
+		var answered contexts
+		if d.Context, nodes, answered.err = s.askContext(ctx, c); answered.err != nil {
+			unasked = 1
+		} else if d.Context != nil {
+			answered.byID = map[string]wire.Summary{c.ID: d.Context.Summary}
+		}
+		view.brokers[c.Broker] = answered
+	}
+	d.LaunchStatus = s.row(record, view)
+	if unasked > 0 && len(d.Notes) == 0 { // of one that is ok the broker need not be asked
+		d.Notes = []string{view.brokers[record.Context.Broker].err.Error()}
+	}
+	for _, i := range instances {
+		d.Instances = append(d.Instances, placed(record, i))
+	}
+	if len(instances) > 0 {
+		d.Nodes = nodeStatuses(record.Definition, instances, d.Context, nodes)
+	}
+	return d, unasked
+}
+
+// placed is an instance as the cloud lists it, with its place in the
+// definition.
+func placed(record history.Record, i cloud.Instance) history.Instance {
+	instance := history.Instance{Node: i.Token, Instance: i}
+	for _, known := range record.Instances {
+		if known.Token == i.Token {
+			instance.Node, instance.Workspace, instance.Index = known.Node, known.Workspace, known.Index
+		}
+	}
+	return instance
+}
+
+// askContext asks a broker for one context; nil: it is not there any more.
+func (s *session) askContext(ctx context.Context, c *history.Context) (*wire.Status, []wire.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, brokerPatience)
+	defer cancel()
+	broker, err := s.findBroker(ctx, c.Broker)
+	var status wire.Status
+	if err == nil {
+		status, err = broker.Status(ctx, c.ID, 0)
+	}
+	var nodes []wire.Node
+	if err == nil {
+		nodes, err = broker.Nodes(ctx, c.ID)
+	}
+	switch code := wire.CodeOf(err); {
+	case err == nil:
+		return &status, nodes, nil
+	case errors.Is(err, ErrNoBroker) || code == wire.NotFound || code == wire.ContextGone:
+		return nil, nil, nil
+	}
+	return nil, nil, fmt.Errorf("the broker (%s) could not be asked: %w", brokerName(c.Broker), err)
+}
+
+// detailText prints one launch for people.
+func (s *session) detailText(d LaunchDetail) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, launched %s ago", handle, status.State, spanText(s.env.Now().Sub(record.Created)))
-	if left := s.left(status); left != "-" {
+	now := s.env.Now()
+	fmt.Fprintf(&b, "%s: %s", d.Handle, stateWords(d.State, d.Outcome))
+	if d.Phase != "" && d.Phase != d.State {
+		fmt.Fprintf(&b, " (%s)", d.Phase)
+	}
+	fmt.Fprintf(&b, ", launched %s ago", spanText(now.Sub(d.Created)))
+	if left := s.left(d.LaunchStatus); left != "-" {
 		fmt.Fprintf(&b, ", ends in %s", left)
 	}
 	b.WriteString("\n")
-	for _, i := range status.Instances {
-		fmt.Fprintf(&b, "  - %s: %s, %s [ %s ]\n", i.Node, stateText(i.Instance), addressText(i.Addresses), i.Name)
+	if len(d.Nodes) > 0 {
+		b.WriteString("\n")
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NODE\tSTATE\tPHASE\tAGE\tADDRESSES\tROLES")
+		for _, n := range d.Nodes {
+			state, age, addresses := n.State, "-", "-"
+			if n.Reason != "" {
+				state += " (" + n.Reason + ")"
+			}
+			if !n.Created.IsZero() {
+				age, addresses = spanText(now.Sub(n.Created)), addressText(n.Addresses)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, state, orDash(n.Phase), age, addresses, orDash(strings.Join(n.Roles, ", ")))
+		}
+		_ = w.Flush() // a builder takes everything
 	}
-	if c := status.Context; c != nil {
+	if c := d.Context; c != nil {
 		b.WriteString("\nContext:\n")
 		for _, w := range c.Workspaces {
 			fmt.Fprintf(&b, "  - %s: %d of %d joined, %d ok, %d failed\n", w.Name, w.Joined, w.Expected, w.OK, w.Failed)
 			for _, waiting := range w.Waiting {
-				fmt.Fprintf(&b, "      waits for %s\n", printable(waiting))
+				fmt.Fprintf(&b, "      waits for %s\n", waiting)
 			}
 		}
 		for _, f := range c.Failures {
-			fmt.Fprintf(&b, "  - %s: %s\n", printable(f.Node), stepText(f.Report))
+			fmt.Fprintf(&b, "  - %s: %s\n", f.Node, stepText(f.Report))
 		}
 	}
-	s.out.print("%s", b.String())
-	for _, note := range status.Notes {
-		s.out.warn("%s\n", note)
-	}
-	return nil
-}
-
-func stateText(i cloud.Instance) string {
-	text := string(i.State)
-	if i.Reason != "" {
-		text += " (" + i.Reason + ")"
-	}
-	return text
-}
-
-// asker returns a function that lists what runs of a launch in a cloud. With
-// an empty launch it asks each cloud only once, for everything.
-func (s *session) asker(ctx context.Context, launch string) func(cloudName, launch string) ([]cloud.Instance, error) {
-	answers := map[string]listing{}
-	return func(cloudName, wanted string) ([]cloud.Instance, error) {
-		answer, asked := answers[cloudName]
-		if !asked {
-			driver, err := s.cloud(cloudName)
-			if err == nil {
-				answer.instances, err = driver.List(ctx, launch)
-			}
-			answer.err = err
-			answers[cloudName] = answer
-		}
-		var instances []cloud.Instance
-		for _, i := range answer.instances {
-			if i.Launch == wanted {
-				instances = append(instances, i)
-			}
-		}
-		return instances, answer.err
-	}
-}
-
-// statusNow is what holds of a launch now: what the cloud runs, and what the
-// broker knows of a context that its client did not see to the end.
-func (s *session) statusNow(ctx context.Context, record history.Record, ask func(cloudName, launch string) ([]cloud.Instance, error)) LaunchStatus {
-	status := LaunchStatus{Handle: record.Handle, State: record.State, Source: record.Source, Cloud: record.Cloud,
-		Created: record.Created, Expires: record.Expires}
-	if status.Source == "" && record.Definition != nil && len(record.Definition.Workspaces) > 0 {
-		status.Source = "image " + record.Definition.Workspaces[0].Image
-	}
-	if record.State == history.Terminated {
-		return status
-	}
-	instances, err := ask(record.Cloud, record.Launch)
-	if err != nil {
-		status.Notes = append(status.Notes, fmt.Sprintf("what runs in cloud %q could not be asked: %v", record.Cloud, err))
-		status.Instances = record.Instances
-		return status
-	}
-	status.Instances = []history.Instance{}
-	for _, i := range instances {
-		if i.State == cloud.Running {
-			status.Running++
-		}
-		instance := history.Instance{Node: i.Token, Instance: i}
-		for _, known := range record.Instances {
-			if known.Token == i.Token {
-				instance.Node, instance.Workspace, instance.Index = known.Node, known.Workspace, known.Index
-			}
-		}
-		status.Instances = append(status.Instances, instance)
-	}
-	switch {
-	case len(instances) == 0 && !record.Expires.After(s.env.Now()):
-		status.State = "expired"
-		return status
-	case len(instances) == 0 && record.State != history.Failed && record.State != history.Launching:
-		status.State = "gone" // ended by other means
-		return status
-	}
-	if record.Context == nil || len(instances) == 0 {
-		return status
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	broker, err := s.findBroker(ctx, record.Context.Broker)
-	if err == nil {
-		var answer wire.Status
-		if answer, err = broker.Status(ctx, record.Context.ID, 0); err == nil {
-			status.Context = &answer
-		}
-	}
-	switch {
-	case err != nil && record.State == history.Waiting:
-		status.Notes = append(status.Notes, fmt.Sprintf("%s: the broker could not be asked: %v", record.Handle, err))
-	case err == nil && record.State == history.Waiting && answerIsFinal(status.Context.State):
-		status.State = string(status.Context.State)
-	}
-	return status
-}
-
-func answerIsFinal(state wire.State) bool {
-	return state == wire.OK || state == wire.Failing || state == wire.Cancelled || state == wire.Expired
+	return printable(b.String())
 }

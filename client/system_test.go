@@ -2,8 +2,13 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -96,7 +101,7 @@ func TestOutputThatNobodyReads(t *testing.T) {
 }
 
 func TestLoginIsUsedForItsURL(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer secret" {
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = w.Write([]byte(`{"code":"unauthorized","message":"no such account"}`))
@@ -104,6 +109,8 @@ func TestLoginIsUsedForItsURL(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("[]"))
 	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+	server.StartTLS()
 	defer server.Close()
 	w := newWorld(t)
 	w.write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
@@ -113,7 +120,40 @@ func TestLoginIsUsedForItsURL(t *testing.T) {
 	w.write("key", "secret\n")
 	w.expect(0, args, "Logged in at "+server.URL)
 	w.expect(1, []string{"login", server.URL}, "no key given")
-	w.expect(1, []string{"login", "http://x"}, "must read https://host:port")
+	w.expect(0, append([]string{"login", "--json"}, args[1:]...), `"url": "`+server.URL+`"`)
+	w.write("other.pem", selfSigned(t))
+	w.expect(2, []string{"login", "--key", w.path("key"), server.URL}, "unknown authority; nothing was stored", "hint: this broker has a CA of its own: copy ca.pem")
+	w.expect(2, []string{"login", "--ca", w.path("other.pem"), "--key", w.path("key"), server.URL}, "hint: the file of --ca")
+	for _, c := range []struct {
+		ca, key string
+		want    string
+	}{
+		{"key", "ca.pem", "holds no certificate: CA certificate: no PEM block in it\nnimbus: hint: it looks like a key: give that with --key"},
+		{"ca.pem", "ca.pem", "this is a certificate, not a key\nnimbus: hint: give it with --ca"},
+		{"private.pem", "key", "holds a private key\nnimbus: hint: give ca.pem"},
+		{"ca.pem", "private.pem", "this is not the key of an account"},
+		{"ca.pem", "pasted", "there are spaces or several lines in the key\nnimbus: hint: a key is one word"},
+		{"ca.pem", "odd", "there are characters in the key that no key has"},
+		{"none.pem", "key", "--ca: open "},
+	} {
+		w.write("private.pem", "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
+		w.write("pasted", "sec ret\n")
+		w.write("odd", "secret\x00\n")
+		w.expect(1, []string{"login", "--ca", w.path(c.ca), "--key", w.path(c.key), server.URL}, c.want)
+		if strings.Contains(w.stdout.String()+w.stderr.String(), "secret") {
+			t.Errorf("the key is shown:\n%s", w.stderr.String())
+		}
+	}
+	for _, c := range []struct{ args, want string }{
+		{"", "give the broker's URL\nnimbus: hint: for example"},
+		{"http://x:1", "never by http: http://x:1\nnimbus: hint: write https://x:1"},
+		{"broker.example.org:8443", "is no URL\nnimbus: hint: write https://broker.example.org:8443"},
+		{"https://x/path", "must read https://host:port"},
+		{"https://x https://y", "give one broker URL, not 2"},
+		{"https://x --ca ca.pem", "the option --ca stands after the URL, where it would be ignored\nnimbus: hint: write options first: nimbus login --ca"},
+	} {
+		w.expect(1, append([]string{"login"}, strings.Fields(c.args)...), c.want)
+	}
 
 	env := &Env{ConfigDir: w.path("config")}
 	s := &session{env: env, settings: settings.Settings{Broker: server.URL}}
@@ -131,6 +171,60 @@ func TestLoginIsUsedForItsURL(t *testing.T) {
 	info, err := os.Stat(env.loginFile(server.URL))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
+	}
+}
+
+func selfSigned(t *testing.T) string {
+	t.Helper()
+	return newFakeBroker(t).ca
+}
+
+// What stands in the way of a login is named with what to do about it.
+func TestLoginAdvice(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-OpenSSH\r\n"))
+			conn.Close()
+		}
+	}()
+	login := func(url string, parts ...string) {
+		t.Helper()
+		w := newWorld(t)
+		w.write("key", "secret\n")
+		w.expect(2, []string{"login", "--key", w.path("key"), url}, append(parts, "nothing was stored")...)
+	}
+	login("https://"+address, "what listens there does not speak https: check the port")
+	listener.Close()
+	login("https://"+address, "connection refused", "nothing listens there: check the port")
+	login("https://host.invalid:8443", "there is no such host")
+
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, c := range []struct {
+		url  string
+		ca   bool
+		err  error
+		want string
+	}{
+		{"https://b.example.org", false, refused, "nothing listens at port 443 there; brokers listen at port 8443 unless told otherwise: write https://b.example.org:8443"},
+		{"https://b.example.org/", false, context.DeadlineExceeded, "nobody answers; brokers listen at port 8443 unless told otherwise: write https://b.example.org:8443"},
+		{"https://b.example.org:1", false, context.DeadlineExceeded, "firewall"},
+		{"https://b.example.org:1", true, x509.HostnameError{}, "not the CA of this broker"},
+		{"https://b.example.org:1", false, x509.HostnameError{}, "a broker with a CA of its own needs --ca"},
+		{"https://b.example.org:1", true, x509.UnknownAuthorityError{}, "belongs to another broker"},
+		{"https://b.example.org:1", false, errors.New("odd"), "check the URL"},
+	} {
+		if got := loginAdvice(c.url, c.ca, fmt.Errorf("broker: %w", c.err)); !strings.Contains(got, c.want) {
+			t.Errorf("%s, %v: %q, want %q", c.url, c.err, got, c.want)
+		}
 	}
 }
 

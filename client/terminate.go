@@ -21,9 +21,9 @@ var terminateHelp = helpText{"end a launch", `Usage:
   nimbus terminate --all
 
 Ends the instances and the context of a launch and takes its host keys out of
-known_hosts. The history directory stays. It can be repeated. One launch that
-cannot be ended, or whose record cannot be read, does not keep the others
-running.
+known_hosts. The history directory stays, until "nimbus forget" removes it. It
+can be repeated. One launch that cannot be ended, or whose record cannot be read,
+does not keep the others running.
 
 Examples:
   nimbus terminate --handle cluster-001
@@ -50,7 +50,8 @@ func (env *Env) terminateCommand() *cli.Command {
 type Termination struct {
 	Handle    string `json:"handle"`
 	State     string `json:"state"`
-	Already   bool   `json:"already,omitempty"` // it was terminated before
+	Outcome   string `json:"outcome,omitempty"` // its state before, or expired
+	Already   bool   `json:"already,omitempty"` // it had ended before
 	Instances int    `json:"instances"`         // that were still there
 	Error     string `json:"error,omitempty"`
 }
@@ -94,8 +95,8 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 	return first
 }
 
-// unfinished lists the launches that were not terminated: those, too, of which
-// it cannot be read, as something of them may run.
+// unfinished lists the launches of which something may run: those, too, of which
+// it cannot be read.
 func (s *session) unfinished() ([]string, error) {
 	h, err := s.history()
 	if err != nil {
@@ -111,7 +112,7 @@ func (s *session) unfinished() ([]string, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // its client was stopped before it launched anything
 		}
-		if err != nil || record.State != history.Terminated {
+		if err != nil || mayRun(record) {
 			handles = append(handles, l.Handle)
 		}
 	}
@@ -132,10 +133,14 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	if record, err = l.Record(); err != nil { // as it is now that it is ours
 		return t, &Failure{Code: exitFailed, Text: err.Error()}
 	}
-	t.State = record.State
-	if record.State == history.Terminated {
+	t.State, t.Outcome = record.State, record.Outcome
+	if !mayRun(record) {
 		t.Already = true
-		s.out.say("%s was terminated already.\n", handle)
+		if record.State == history.Terminated {
+			s.out.say("%s was terminated already.\n", handle)
+		} else {
+			s.out.say("%s failed, and was ended already.\n", handle)
+		}
 		return t, nil
 	}
 	driver, err := s.cloud(record.Cloud)
@@ -146,8 +151,9 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	if t.Instances, err = s.undo(ctx, driver, &record); err != nil {
 		return t, &Failure{Code: exitFailed, Text: fmt.Sprintf("terminate %s: %v", handle, err), Advice: "what could be ended is; the same command tries the rest again"}
 	}
+	record.Outcome, record.Ended = outcome(record, s.env.Now()), s.env.Now()
 	record.State = history.Terminated
-	t.State = record.State
+	t.State, t.Outcome = record.State, record.Outcome
 	if err := l.Save(record); err != nil {
 		return t, &Failure{Code: exitFailed, Text: err.Error()}
 	}

@@ -119,8 +119,10 @@ func (r *run) trust() {
 	// On disk first what is to be taken back: the client may die in between.
 	lines, err := knownhosts.Lines(entries)
 	created := knownhosts.Missing(r.hostsFile)
+	before := r.record.KnownHosts // of a run that died here
+	made := before != nil && before.File == r.hostsFile && before.Created
 	if err == nil {
-		r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created, Lines: lines}
+		r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created || made, Lines: lines}
 		err = r.save()
 	}
 	if err == nil {
@@ -130,7 +132,7 @@ func (r *run) trust() {
 		r.out.warn("SSH will ask about the new machines: %v\n", err)
 		return
 	}
-	r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created, Lines: lines}
+	r.record.KnownHosts = &history.KnownHosts{File: r.hostsFile, Created: created || made, Lines: lines}
 	r.out.say("\n")
 	for _, e := range entries {
 		r.out.say("SSH trusts new key for %s\n", e.Label)

@@ -129,7 +129,11 @@ func (r *run) check(ctx context.Context, w *watcher, l listing) error {
 			r.problem("%s", quoted("its console ended with", string(text)))
 		}
 	}
-	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, dead.Node, why)}
+	return r.gone(dead.Node.String(), why)
+}
+
+func (r *run) gone(node, why string) error {
+	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, node, why)}
 }
 
 // waitContext returns when all nodes have reported ok. What it hears comes

@@ -148,11 +148,11 @@ func (r *Runner) call(ctx context.Context, name, path string, args, environment 
 		err = cmd.Wait()
 	}
 	out.close()
-	return r.explain(ctx, name, err)
+	return r.explain(ctx, name, path, err)
 }
 
 // explain says why a script did not end well, or could not begin.
-func (r *Runner) explain(ctx context.Context, name string, err error) error {
+func (r *Runner) explain(ctx context.Context, name, path string, err error) error {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -164,6 +164,8 @@ func (r *Runner) explain(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("script %s on node %s ran longer than %v and was ended; raise script_time_limit in the agent's configuration if it needs more", name, r.Self.Place, r.Limit)
 	case errors.As(err, &exit) && exit.ExitCode() < 0:
 		return fmt.Errorf("script %s on node %s was ended: %w", name, r.Self.Place, exit)
+	case (errors.As(err, &exit) || errors.Is(err, fs.ErrNotExist)) && hasCarriageReturn(path):
+		return fmt.Errorf("script %s on node %s cannot run: its lines end as on Windows, with a carriage return, which is taken for a part of the program's name; run: sed -i 's/\\r$//' %s%w", name, r.Self.Place, path, silent{err})
 	case errors.As(err, &exit):
 		return fmt.Errorf("script %s on node %s ended with exit code %d%w", name, r.Self.Place, exit.ExitCode(), silent{exit})
 	case errors.Is(err, syscall.ENOEXEC):
@@ -174,6 +176,18 @@ func (r *Runner) explain(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("script %s cannot begin: permission denied; is %s mounted noexec?", name, r.Dir)
 	}
 	return fmt.Errorf("script %s: %v", name, err)
+}
+
+// hasCarriageReturn tells whether the #! line of a script ends with one.
+func hasCarriageReturn(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, 256)) // longer than the kernel reads
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return bytes.HasPrefix(line, []byte("#!")) && bytes.HasSuffix(line, []byte("\r"))
 }
 
 // silent keeps an error for errors.As without repeating its text.
@@ -195,6 +209,9 @@ func (r *Runner) examine(s Step) error {
 	}
 	defer root.Close()
 	f, err := root.Open(s.Script)
+	if errors.Is(err, fs.ErrNotExist) && s.Phase == EtcHosts {
+		return fmt.Errorf("script %s does not exist in %s; every node needs it to know the others' names: copy 0-etchosts.all from ctxscripts/ctx-scripts of Nimbus", s.Script, r.Dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("script %s does not exist in %s", s.Script, r.Dir)
 	}

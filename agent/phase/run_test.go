@@ -78,6 +78,36 @@ http_proxy=http://proxy:3128
 	}
 }
 
+// Scripts that were written on Windows fail for a reason that nobody sees.
+func TestScriptWithWindowsLineEnds(t *testing.T) {
+	r, _ := newRunner(t)
+	for _, interpreter := range []string{"/bin/sh", "/usr/bin/env sh"} {
+		script(t, r, "1-ipandhost/db", "#!"+interpreter+"\r\nexit 0\r\n")
+		err := r.Run(t.Context(), role("db", "10.0.0.1"), 0)
+		if err == nil || !strings.Contains(err.Error(), "its lines end as on Windows") || !strings.Contains(err.Error(), `sed -i 's/\r$//' `+filepath.Join(r.Dir, "1-ipandhost/db")) {
+			t.Errorf("%s: %v", interpreter, err)
+		}
+	}
+	script(t, r, "1-ipandhost/db", "#!/bin/no-such-shell\n")
+	if err := r.Run(t.Context(), role("db", "10.0.0.1"), 0); err == nil || !strings.Contains(err.Error(), "the program that its #! line names does not exist") {
+		t.Error(err)
+	}
+}
+
+func TestMissingEtcHosts(t *testing.T) {
+	r, _ := newRunner(t)
+	script(t, r, "1-ipandhost/db", "#!/bin/sh\n")
+	for _, s := range Plan(r.Manifest, r.Self, Scripts{}) {
+		if s.Phase == EtcHosts {
+			if err := r.Run(t.Context(), s, 0); err == nil || !strings.Contains(err.Error(), "copy 0-etchosts.all from ctxscripts/ctx-scripts") {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Error("the plan has no such step")
+}
+
 func TestAllReadsTheSetFromStdin(t *testing.T) {
 	r, _ := newRunner(t)
 	script(t, r, "1-ipandhost/torqueslave.all", "#!/bin/sh\ncut -f1,5 >seen\n")

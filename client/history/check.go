@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -72,6 +73,14 @@ func (r *Record) check() error {
 	if !slices.Contains(states, r.State) {
 		return fmt.Errorf("state: %q is none of %s", clip(r.State), strings.Join(states, ", "))
 	}
+	if outcomes := append(states, Expired); r.Outcome != "" && !slices.Contains(outcomes, r.Outcome) {
+		return fmt.Errorf("outcome: %q is none of %s", clip(r.Outcome), strings.Join(outcomes, ", "))
+	}
+	if r.Run != nil {
+		if err := r.Run.check(); err != nil {
+			return fmt.Errorf("run: %v", err)
+		}
+	}
 	if r.Definition != nil {
 		if err := r.Definition.Check().Err(); err != nil {
 			return fmt.Errorf("definition: %v", err)
@@ -93,6 +102,22 @@ func (r *Record) check() error {
 	if r.KnownHosts != nil {
 		if err := r.KnownHosts.check(); err != nil {
 			return fmt.Errorf("known_hosts: %v", err)
+		}
+	}
+	return nil
+}
+
+func (r *Run) check() error {
+	if r.Timeout <= 0 {
+		return fmt.Errorf("timeout: %v is no time to wait", time.Duration(r.Timeout))
+	}
+	for _, f := range []struct{ name, path string }{{"known_hosts", r.KnownHosts}, {"ssh_key", r.SSHKey}} {
+		if err := checkText(f.name, f.path, 4096); err != nil {
+			return err
+		}
+		// Who goes on may do so somewhere else.
+		if f.path != "" && !filepath.IsAbs(f.path) {
+			return fmt.Errorf("%s: %q must be an absolute path", f.name, f.path)
 		}
 	}
 	return nil

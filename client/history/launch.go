@@ -65,6 +65,19 @@ func (l *Launch) Save(record Record) error {
 	return nil
 }
 
+// Remove takes the launch out of the history. Whoever holds its lock may do it.
+func (l *Launch) Remove() error {
+	// Renamed first: what is half removed must not look like a launch.
+	gone := filepath.Join(filepath.Dir(l.Dir), fmt.Sprintf(".%s-%d", l.Handle, os.Getpid()))
+	if err := os.Rename(l.Dir, gone); err != nil {
+		return fmt.Errorf("forget %s: %v", l.Handle, err)
+	}
+	if err := os.RemoveAll(gone); err != nil {
+		return fmt.Errorf("forget %s: %v; remove %s by hand", l.Handle, err, gone)
+	}
+	return nil
+}
+
 // Lock lets one command at a time change the launch, also among processes; it
 // does not wait. A lock ends with its process.
 func (l *Launch) Lock() (unlock func(), err error) {

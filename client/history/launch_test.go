@@ -51,6 +51,7 @@ func someRecord(t testing.TB) Record {
 		Context:    &Context{ID: "c0ffee", BrokerID: "broker-1"},
 		Instances:  []Instance{someInstance(0), someInstance(1)},
 		KnownHosts: &KnownHosts{File: "/home/u/.ssh/known_hosts", Lines: []string{"head-0.cluster-001,10.78.0.2 " + hostKey}},
+		Run:        &Run{Timeout: Span(20 * time.Minute), Keep: true, KnownHosts: "/home/u/.ssh/known_hosts", SSHKey: "/home/u/.ssh/work"},
 	}
 }
 
@@ -151,6 +152,10 @@ func TestABrokenRecordIsAnErrorThatHelps(t *testing.T) {
 		{"definition", `"quantity": 2`, `"quantity": -2`, "definition:"},
 		{"known_hosts file", `"file": "/home`, `"file": "home`, "absolute"},
 		{"known_hosts line", `10.78.0.2 ssh`, `10.78.0.2\nevil ssh`, "known_hosts: lines[0]"},
+		{"outcome", `"state": "waiting"`, `"state": "terminated", "outcome": "happy"`, `outcome: "happy" is none of`},
+		{"no timeout", `"timeout": "20m0s"`, `"timeout": "-1s"`, "run: timeout: -1s is no time to wait"},
+		{"odd timeout", `"timeout": "20m0s"`, `"timeout": "soon"`, "no record of a launch"},
+		{"key as option", `"ssh_key": "/home`, `"ssh_key": "-oProxyCommand=x /home`, "run: ssh_key"},
 		{"type", `"instances": [`, `"instances": "none", "x": [`, "no record of a launch"},
 		{"depth", string(good), strings.Repeat(`{"definition":`, 20_000), "no record of a launch"},
 	} {

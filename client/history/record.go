@@ -21,6 +21,31 @@ type Record struct {
 	Instances  []Instance          `json:"instances,omitempty"`   // what was launched
 	KnownHosts *KnownHosts         `json:"known_hosts,omitempty"` // what the run added
 	State      string              `json:"state"`
+	Outcome    string              `json:"outcome,omitempty"` // the state before it was terminated, or "expired"
+	Ended      time.Time           `json:"ended,omitzero"`    // when a command had ended all of it
+	Run        *Run                `json:"run,omitempty"`     // nil: not recorded
+}
+
+// Run is what the command line and the settings of a run said, as far as
+// somebody who goes on with it must know.
+type Run struct {
+	Timeout    Span   `json:"timeout"` // for all to be ready
+	Keep       bool   `json:"keep,omitempty"`
+	KnownHosts string `json:"known_hosts,omitempty"` // file for new host keys; empty: none
+	SSHKey     string `json:"ssh_key,omitempty"`     // private key that ssh must be told of; empty: it finds its own
+}
+
+// Span is a length of time, written as "20m0s".
+type Span time.Duration
+
+// MarshalText writes a span.
+func (s Span) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
+
+// UnmarshalText reads a span.
+func (s *Span) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	*s = Span(d)
+	return err
 }
 
 // The states of a launch as its last command left it.
@@ -32,6 +57,9 @@ const (
 	Terminated = "terminated"
 	Kept       = "kept" // failed, and left running as asked
 )
+
+// Expired is an outcome: its hours were over when it was terminated.
+const Expired = "expired"
 
 // Context is where the launch's context is found.
 type Context struct {

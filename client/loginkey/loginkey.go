@@ -22,6 +22,17 @@ type Key struct {
 	File    string // where Public is, or will be
 	Private string // path for ssh -i; empty when ssh finds the key by itself
 	Made    bool   // by this call: tell the user
+
+	path string // of the private key, also where ssh finds it
+}
+
+// For is the key as an ssh needs it whose own directory is another than home's:
+// it goes by the user's entry in the system, not by HOME.
+func (k Key) For(sshDir string) Key {
+	if k.Private == "" && k.path != "" && filepath.Dir(k.path) != sshDir {
+		k.Private = k.path
+	}
+	return k
 }
 
 // maxFile is the size in bytes of the largest file that is read as keys.
@@ -69,7 +80,7 @@ func look(configured, home string) (key Key, found bool, err error) {
 			public, err := readPublic(path)
 			// One that cannot be used is passed over: nobody asked for it.
 			if err == nil && isFile(private) {
-				return Key{Public: public, File: path, Private: needed(private, home)}, true, nil
+				return Key{Public: public, File: path, Private: needed(private, home), path: private}, true, nil
 			}
 		}
 	}
@@ -90,7 +101,7 @@ func readConfigured(path, home string) (Key, error) {
 	key := Key{Public: public, File: path}
 	// Without a private key beside it, it may live in an agent or a token.
 	if private, ok := strings.CutSuffix(path, ".pub"); ok && isFile(private) {
-		key.Private = needed(private, home)
+		key.Private, key.path = needed(private, home), private
 	}
 	return key, nil
 }

@@ -36,6 +36,7 @@ func find(t *testing.T, configured, home, data string) Key {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key.path = "" // seen in what For makes of it
 	return key
 }
 
@@ -65,13 +66,34 @@ func TestTheUsersOwnKeys(t *testing.T) {
 			if want.File = got.File; got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
-			if seen, err := Look("", h, data); err != nil || seen != got {
+			seen, err := Look("", h, data)
+			if seen.path = ""; err != nil || seen != got {
 				t.Errorf("looking sees %+v, %v", seen, err)
 			}
 			if _, err := os.Stat(data); !os.IsNotExist(err) {
 				t.Errorf("a key was made without need: %v", err)
 			}
 		})
+	}
+}
+
+// ssh looks where the system says that the user lives, whatever HOME is.
+func TestAKeyThatSSHDoesNotFind(t *testing.T) {
+	h := home(t, "id_ed25519.pub", edKey, "id_ed25519", "x")
+	for _, configured := range []string{"", "~/.ssh/id_ed25519.pub"} {
+		key, err := Find(configured, h, "/nowhere")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := key.For(filepath.Join(h, ".ssh")).Private; got != "" {
+			t.Errorf("ssh finds it: %q", got)
+		}
+		if got, want := key.For("/root/.ssh").Private, filepath.Join(h, ".ssh/id_ed25519"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := (Key{Public: edKey}).For("/root/.ssh"); got.Private != "" {
+		t.Errorf("one in an agent: %+v", got)
 	}
 }
 

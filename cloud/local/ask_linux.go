@@ -64,7 +64,7 @@ func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, er
 	case a.Ended && !gone(ctx, keeper.fd):
 		return answer{}, d.hangs(ctx, launch, keeper.pid)
 	case a.Full:
-		return a, fmt.Errorf("%s: %w", a.Error, cloud.ErrNoCapacity)
+		return a, noCapacity(a.Error)
 	case a.Error != "" && ctx.Err() != nil:
 		return a, fmt.Errorf("%s: %w", a.Error, ctx.Err())
 	case a.Error != "":
@@ -72,6 +72,12 @@ func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, er
 	}
 	return a, nil
 }
+
+// noCapacity is a keeper's error that says so, and is cloud.ErrNoCapacity.
+type noCapacity string
+
+func (e noCapacity) Error() string { return string(e) }
+func (noCapacity) Unwrap() error   { return cloud.ErrNoCapacity }
 
 // hangs is the error about a keeper that is there, but does not answer.
 func (d *Driver) hangs(ctx context.Context, launch string, pid int) error {

@@ -218,6 +218,9 @@ func TestCapacity(t *testing.T) {
 	if !errors.Is(err, cloud.ErrNoCapacity) || len(started) > 0 {
 		t.Errorf("launch of too many NICs: %v, %v", len(started), err)
 	}
+	if n := strings.Count(err.Error(), cloud.ErrNoCapacity.Error()); n != 1 {
+		t.Errorf("it is said %d times: %v", n, err)
+	}
 	if launches, _ := launchesIn(d.o.Dir); len(launches) > 0 {
 		t.Errorf("left: %v", launches)
 	}
