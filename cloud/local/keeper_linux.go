@@ -48,7 +48,7 @@ type keeper struct {
 	ended   chan struct{}  // closed when nothing of the launch is left
 
 	netMu sync.Mutex // held while networks are made
-	relay relay
+	relay *relay
 
 	mu        sync.Mutex
 	networks  map[string]*network

@@ -31,8 +31,8 @@ type relay struct {
 	doors  map[netip.Addr]net.Listener
 }
 
-func newRelay() relay {
-	return relay{slots: make(chan struct{}, maxRelayed), doors: map[netip.Addr]net.Listener{}}
+func newRelay() *relay {
+	return &relay{slots: make(chan struct{}, maxRelayed), doors: map[netip.Addr]net.Listener{}}
 }
 
 // forward opens a door at each address that the keeper has now, and lets all of
@@ -44,7 +44,7 @@ func (k *keeper) forward(q question) (answer, error) {
 	k.mu.Lock()
 	hosts := k.hosts()
 	k.mu.Unlock()
-	r := &k.relay
+	r := k.relay
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.socket = q.Socket
