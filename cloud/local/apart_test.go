@@ -4,6 +4,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +29,12 @@ const ordinary = 65534
 const (
 	topEnv         = "NIMBUS_TEST_TOP"          // a directory right below the root
 	removedEnv     = "NIMBUS_TEST_REMOVED"      // remove the binary first
+	coveredEnv     = "NIMBUS_TEST_COVERED"      // what was covered
 	switchedOffEnv = "NIMBUS_TEST_SWITCHED_OFF" // allow no user namespaces
 )
+
+// noSandboxes is why tests are skipped where root of the machine does more.
+const noSandboxes = "an ordinary user cannot make sandboxes here"
 
 // ofTheMachine skips what only root of the whole machine does.
 func ofTheMachine(t *testing.T) {
@@ -89,8 +94,8 @@ func passes(t *testing.T, cmd *exec.Cmd) {
 	switch {
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("user namespaces")):
-		t.Skipf("user namespaces are off here:\n%s", out)
+	case bytes.Contains(out, []byte(noSandboxes)):
+		t.Skipf("%s", out)
 	case !bytes.Contains(out, []byte("\n--- PASS")) && !bytes.HasPrefix(out, []byte("--- PASS")):
 		t.Errorf("nothing was tested:\n%s", out)
 	}
@@ -106,6 +111,41 @@ func TestReplacedBinary(t *testing.T) {
 	cmd := again(t, "-test.run=^TestLeavesNothing$")
 	cmd.Env = append(cmd.Env, removedEnv+"=1")
 	passes(t, cmd)
+}
+
+// Where parts of /sys or /proc are covered, as in a container, the kernel gives
+// a user namespace none of its own. The host's /sys will do; /proc will not.
+func TestCovered(t *testing.T) {
+	if covered := os.Getenv(coveredEnv); covered != "" {
+		d, err := New(Options{Dir: t.TempDir(), SSHD: "none"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Launch(t.Context(), []cloud.Request{wanted(cloudtest.Token(), "covered", "x")})
+		if covered == "/proc/sys" {
+			if p := Problems(); err == nil || !strings.Contains(err.Error(), "systempaths=unconfined") || len(p) != 1 || !strings.Contains(p[0].Advice, "systempaths=unconfined") {
+				t.Errorf("launch: %v; problems: %v", err, p)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Terminate(context.Background(), got)
+		if got := in(t, d, got[0], "touch /sys/kernel/x /sys/fs/x 2>&1 | grep -c Read-only; ls /sys/kernel /sys/firmware"); got != "2\n/sys/firmware:\n\n/sys/kernel:" {
+			t.Errorf("/sys: %q", got)
+		}
+		return
+	}
+	for _, path := range []string{"/sys/kernel", "/proc/sys"} {
+		cmd := again(t, "-test.run=^TestCovered$")
+		cmd.Args = append([]string{"unshare", "--mount", "sh", "-c",
+			`mount -t tmpfs none "$1" && shift && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`, "sh", path}, cmd.Args...)
+		cmd.Path, cmd.Err = exec.LookPath("unshare")
+		cmd.SysProcAttr = nil
+		cmd.Env = append(cmd.Env, coveredEnv+"="+path)
+		passes(t, cmd)
+	}
 }
 
 // Networks are the launch's own: two launches have the same addresses and do

@@ -64,7 +64,7 @@ func open(t testing.TB, o Options) *Driver {
 	t.Helper()
 	if apart() {
 		if p := Problems(); len(p) > 0 {
-			t.Skipf("%s (%s)", p[0].Text, p[0].Advice)
+			t.Skipf("%s: %s (%s)", noSandboxes, p[0].Text, p[0].Advice)
 		}
 	}
 	if o.Dir == "" {

@@ -36,15 +36,16 @@ func leaveOldRoot() error {
 
 // A ground is what the kernel lets sandboxes stand on.
 type ground struct {
-	root       func(setup) ([]freshDir, error) // mounts it at mergedDir of the scratch directory
-	sys        func() error                    // mounts /sys
-	devices    func() error                    // makes the files of /dev
-	ptsOptions string                          // of /dev/pts
+	root       func(setup) ([]freshDir, error)  // mounts it at mergedDir of the scratch directory
+	sys        func() error                     // mounts /sys
+	devices    func() error                     // makes the files of /dev
+	ptsOptions string                           // of /dev/pts
+	refused    func(at string, err error) error // says more about a mount that failed
 }
 
 var (
-	rootsGround = ground{mountLayers, mountSys, makeDevices, "newinstance,ptmxmode=0666,mode=0620,gid=5"}
-	apartGround = ground{mountCopies, sysOrHosts, bindDevices, "newinstance,ptmxmode=0666,mode=0620"}
+	rootsGround = ground{mountLayers, mountSys, makeDevices, "newinstance,ptmxmode=0666,mode=0620,gid=5", func(_ string, err error) error { return err }}
+	apartGround = ground{mountCopies, sysOrHosts, bindDevices, "newinstance,ptmxmode=0666,mode=0620", coveredProc}
 )
 
 // ourGround is the one that this process has.
@@ -74,7 +75,7 @@ func mountSystem(g ground) error {
 			return err
 		}
 		if err := unix.Mount(m.kind, m.at, m.kind, m.flags, m.data); err != nil {
-			return fmt.Errorf("mount %s: %w", m.at, err)
+			return fmt.Errorf("mount %s: %w", m.at, g.refused(m.at, err))
 		}
 	}
 	if err := makeDir("/sys"); err != nil {

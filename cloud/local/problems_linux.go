@@ -38,8 +38,27 @@ func Problems() []Problem {
 // problemOf says what failed and, where that is known, why.
 func problemOf(what string, err error) Problem {
 	p := diagnose(err, readSwitches())
+	if what == tryProc && apart() && errors.Is(err, unix.EPERM) {
+		p = procProblem
+	}
 	p.Text = fmt.Sprintf("%s: %s", what, p.Text)
 	return p
+}
+
+// procProblem is what keeps a user namespace from a /proc of its own.
+var procProblem = Problem{
+	Text:   "no permission: parts of this machine's /proc are covered, as in most containers",
+	Advice: "start the container with --privileged, or (Docker, Podman) with --security-opt systempaths=unconfined",
+}
+
+const tryProc = "mount /proc"
+
+// coveredProc says why a sandbox that is apart gets no /proc.
+func coveredProc(at string, err error) error {
+	if at == "/proc" && errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%s (%s)", procProblem.Text, procProblem.Advice)
+	}
+	return err
 }
 
 // attempted is one thing that did not work.
@@ -85,7 +104,7 @@ func attemptMain() error {
 	try("make a pair of interfaces", func() error {
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "nmv-try"}, PeerName: "nmp-try"})
 	})
-	try("mount /proc", func() error { return unix.Mount("proc", "/proc", "proc", strict, "") })
+	try(tryProc, func() error { return unix.Mount("proc", "/proc", "proc", strict, "") })
 	try("mount tmpfs", func() error { return unix.Mount("nimbus", "/dev", "tmpfs", unix.MS_NOSUID, "size=1m") })
 	if !apart() {
 		try("mount overlay on /", func() error {
@@ -104,7 +123,7 @@ func attemptMain() error {
 // user namespaces. One that the kernel does not have is empty.
 type switches struct {
 	MaxUserNamespaces string // user.max_user_namespaces
-	Clone             string // kernel.unprivileged_userns_clone, of Debian before 11 and others
+	Clone             string // kernel.unprivileged_userns_clone, of older Debians
 	AppArmor          string // kernel.apparmor_restrict_unprivileged_userns, of Ubuntu since 23.10
 	Supported         bool   // the kernel knows user namespaces
 	Filtered          bool   // system calls go through a filter, as in containers
