@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) cloud.Driver) {
 		{"terminate what is missing", missing},
 		{"terminate some", some},
 		{"prepare and release", prepares},
+		{"forward to a socket", forwards},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			part.test(t, &bench{Driver: open(t)})

@@ -83,6 +83,15 @@ func sshdFor(wanted string) string {
 	return wanted
 }
 
+// doorPort is where a keeper answers at its addresses in the launch's networks:
+// where they are its own, nobody else is there.
+func doorPort() uint16 {
+	if apart() {
+		return 8443
+	}
+	return 0
+}
+
 // ownBinary returns a path by which a keeper that is apart finds its own binary
 // in its own mounts: /proc/self/exe leads to those of the process that started
 // it. A file that is another one by now, or that cannot be reached, is replaced

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// doorPort is where a keeper answers at its addresses in the launch's networks.
-const doorPort = 8443
-
 // maxRelayed is how many connections are passed on at the same time. More wait.
 const maxRelayed = 2048
 
@@ -29,6 +26,7 @@ type relay struct {
 	mu     sync.Mutex
 	socket string
 	doors  map[netip.Addr]net.Listener
+	lost   bool // nobody was there the last time: said once, as callers never tire
 }
 
 func newRelay() *relay {
@@ -50,17 +48,17 @@ func (k *keeper) forward(q question) (answer, error) {
 	r.socket = q.Socket
 	var a answer
 	for _, host := range hosts {
-		door := netip.AddrPortFrom(host, doorPort)
-		if r.doors[host] == nil {
-			l, err := net.Listen("tcp4", door.String())
-			if err != nil {
+		l := r.doors[host]
+		if l == nil {
+			var err error
+			if l, err = net.Listen("tcp4", netip.AddrPortFrom(host, doorPort()).String()); err != nil {
 				return answer{}, err
 			}
 			r.doors[host] = l
 			context.AfterFunc(k.life, func() { l.Close() })
 			go r.serve(k.life, l, k.warn)
 		}
-		a.Doors = append(a.Doors, door)
+		a.Doors = append(a.Doors, l.Addr().(*net.TCPAddr).AddrPort())
 	}
 	return a, nil
 }
@@ -90,7 +88,7 @@ func (r *relay) serve(life context.Context, l net.Listener, warn func(string, er
 		}
 		go func() {
 			defer func() { <-r.slots }()
-			if err := r.pass(life, conn); err != nil {
+			if err := r.pass(life, conn); r.news(err) {
 				warn("pass on a connection", err)
 			}
 		}()
@@ -116,6 +114,15 @@ func (r *relay) pass(life context.Context, caller net.Conn) error {
 	defer stop()
 	join(caller, behind)
 	return nil
+}
+
+// news says whether an error is worth a word in the log.
+func (r *relay) news(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.lost
+	r.lost = err != nil
+	return r.lost && !was
 }
 
 // join copies both ways until both sides have said all. An end of one side is

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -18,6 +19,7 @@ type relayed struct {
 	socket string
 	port   string
 	stop   context.CancelFunc
+	warned atomic.Int32
 }
 
 func newRelayed(t *testing.T) *relayed {
@@ -33,7 +35,7 @@ func newRelayed(t *testing.T) *relayed {
 	x.r.slots = make(chan struct{}, 3)
 	done := make(chan struct{})
 	go func() {
-		x.r.serve(life, l, func(string, error) {})
+		x.r.serve(life, l, func(string, error) { x.warned.Add(1) })
 		close(done)
 	}()
 	t.Cleanup(func() {
@@ -98,10 +100,16 @@ func TestRelayPassesOnHalfCloses(t *testing.T) {
 	says(t, caller, "answer")
 }
 
-// The listener may come and go.
+// The listener may come and go. That it is gone is said once, however often
+// somebody calls.
 func TestRelayWithoutListener(t *testing.T) {
 	x := newRelayed(t)
 	says(t, x.dial(), "")
+	says(t, x.dial(), "")
+	eventually(t, "both calls are over", func() bool { return len(x.r.slots) == 1 }) // for the next one
+	if n := x.warned.Load(); n != 1 {
+		t.Errorf("%d warnings, want one", n)
+	}
 	for range 2 {
 		l := x.listen()
 		caller := x.dial()
