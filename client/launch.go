@@ -171,14 +171,16 @@ func (r *run) letIn(ctx context.Context, broker Broker) (urls []string, err erro
 	if r.here.Apart {
 		return r.forward(ctx)
 	}
+	var failed []error
 	for _, host := range r.here.Hosts {
 		url, err := broker.Listen(ctx, host.String())
 		if err != nil {
-			return nil, fmt.Errorf("listen at %s: %w", host, err)
+			failed = append(failed, fmt.Errorf("listen at %s: %w", host, err))
+			continue
 		}
 		urls = append(urls, url)
 	}
-	return urls, nil
+	return urls, errors.Join(failed...)
 }
 
 // forward leads the instances to the broker's socket for nodes: no address of
