@@ -44,7 +44,7 @@ func TestRunApart(t *testing.T) {
 		}
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml")},
 			"    https://10.78.0.1:8443\n    https://10.78.4.1:8443\n", "cluster-001: contextualized",
-			"No SSH server is offered", "  nimbus ssh --handle cluster-001 front-0\n")
+			"No SSH server runs", "  nimbus ssh --handle cluster-001 front-0\n")
 		if brokers != "https://10.78.0.1:8443 https://10.78.4.1:8443" {
 			t.Errorf("the instances know the brokers %q", brokers)
 		}

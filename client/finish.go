@@ -101,9 +101,9 @@ func (r *run) noLoginText() string {
 		return ""
 	}
 	if _, ok := r.driver.(cloud.Enterer); !ok {
-		return "\nNo SSH server is offered in these machines.\n"
+		return "\nNo SSH server runs in these machines.\n"
 	}
-	return fmt.Sprintf("\nNo SSH server is offered in these machines (a sandbox has one only when root launches it). To go in:\n  %s\n",
+	return fmt.Sprintf("\nNo SSH server runs in these machines (in sandboxes, root's have one where openssh-server is installed). To go in:\n  %s\n",
 		r.modern("ssh", "--handle", r.launch.Handle, r.machines[closed].Node.String()))
 }
 

@@ -171,8 +171,6 @@ func same(i cloud.Instance, r cloud.Request) error {
 		return fmt.Errorf("image %q, want %q", i.Image, r.Image)
 	case i.State != cloud.Starting && i.State != cloud.Running:
 		return fmt.Errorf("state %q (%s)", i.State, i.Reason)
-	case i.Login == "" && i.HostKey != "":
-		return fmt.Errorf("a host key, but nobody to log in as")
 	case i.Created.IsZero():
 		return fmt.Errorf("no time of creation")
 	}

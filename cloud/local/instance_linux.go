@@ -97,9 +97,7 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if i.Login != "" { // else nobody ever shows it
-		i.HostKey = key.Public
-	}
+	i.HostKey = key.Public
 	if i.State == cloud.Starting {
 		i.State = cloud.Running
 	}
