@@ -44,6 +44,16 @@ func Holds(dir string) bool {
 	return held || err != nil
 }
 
+// NodesSocket is where the running broker whose state is in dir answers nodes
+// that can reach no address of this machine.
+func NodesSocket(dir string) (string, error) {
+	path := filepath.Join(dir, nodesName)
+	if _, err := os.Lstat(path); err != nil {
+		return "", fmt.Errorf("the broker that runs has no socket for nodes: an older version, which ends with its last context: %w", err)
+	}
+	return path, nil
+}
+
 // Ensure returns a client for the broker whose state is in dir, and starts one
 // when none runs: a process of its own that outlives the caller. A running one
 // of another version is replaced when it has nothing to do.

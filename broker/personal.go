@@ -17,6 +17,7 @@ import (
 // the clients that look for it.
 const (
 	socketName   = "broker.sock"
+	nodesName    = "nodes.sock"
 	logName      = "broker.log"
 	reachName    = "reach.json"
 	startLock    = "start.lock"

@@ -80,6 +80,13 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 		return err
 	}
 	defer os.Remove(socket)
+	if personal != nil {
+		nodes := filepath.Join(c.Data, nodesName)
+		if err := server.NodeSocket(nodes); err != nil {
+			return err
+		}
+		defer os.Remove(nodes)
+	}
 	log.Info("serving", "urls", urls.list(), "broker", authority.BrokerID, "contexts", service.Alive(), "owner_key", secrets.OwnerKeyFile())
 	if personal != nil {
 		return personal.serve(ctx, port, service, server)

@@ -29,6 +29,7 @@ import (
 type fakeBroker struct {
 	ca        string
 	createErr error
+	statusErr error // as long as it is set
 	listening []string
 
 	mu       sync.Mutex
@@ -101,6 +102,9 @@ func (b *fakeBroker) Status(ctx context.Context, id string, after uint64) (wire.
 	for {
 		b.mu.Lock()
 		c, err := b.find(id)
+		if b.statusErr != nil {
+			err = b.statusErr
+		}
 		if err != nil || c.seq > after {
 			defer b.mu.Unlock()
 			if err != nil {

@@ -46,8 +46,11 @@ type Env struct {
 	// dir; FindBroker returns ErrNoBroker when none runs.
 	EnsureBroker func(ctx context.Context, dir, executable string) (Broker, error)
 	FindBroker   func(ctx context.Context, dir string) (Broker, error)
-	OpenBroker   func(wire.Endpoint) (Broker, error)
-	OpenCloud    func(name string, s settings.Settings) (cloud.Driver, error)
+	// NodesSocket is where that broker answers instances that reach no address
+	// of this machine.
+	NodesSocket func(dir string) (string, error)
+	OpenBroker  func(wire.Endpoint) (Broker, error)
+	OpenCloud   func(name string, s settings.Settings) (cloud.Driver, error)
 
 	results *results // Stdout, as the commands write to it
 }

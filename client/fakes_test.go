@@ -114,8 +114,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 			}
 			return w.broker, nil
 		},
-		OpenBroker: func(wire.Endpoint) (Broker, error) { return w.broker, nil },
-		OpenCloud:  func(string, settings.Settings) (cloud.Driver, error) { return w.cloud, nil },
+		NodesSocket: func(dir string) (string, error) { return filepath.Join(dir, "nodes.sock"), nil },
+		OpenBroker:  func(wire.Endpoint) (Broker, error) { return w.broker, nil },
+		OpenCloud:   func(string, settings.Settings) (cloud.Driver, error) { return w.cloud, nil },
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true

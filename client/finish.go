@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,7 @@ func (r *run) loginText() string {
 	if len(logins) > 0 {
 		b.WriteString("\nTo log in:\n")
 	}
+	b.WriteString(r.noLoginText())
 	width := 0
 	for _, l := range logins[:min(most, len(logins))] {
 		width = max(width, len(l.Command))
@@ -90,6 +92,19 @@ func (r *run) loginText() string {
 		fmt.Fprintf(&b, "  %-*s  # %s\n", width, l.Command, l.Node)
 	}
 	return b.String()
+}
+
+// noLoginText says how to get into machines that offer no SSH.
+func (r *run) noLoginText() string {
+	closed := slices.IndexFunc(r.machines, func(m deploy.Machine) bool { return m.Login == "" })
+	if closed < 0 {
+		return ""
+	}
+	if _, ok := r.driver.(cloud.Enterer); !ok {
+		return "\nNo SSH server runs in these machines.\n"
+	}
+	return fmt.Sprintf("\nNo SSH server runs in these machines (in sandboxes, root's have one where openssh-server is installed). To go in:\n  %s\n",
+		r.modern("ssh", "--handle", r.launch.Handle, r.machines[closed].Node.String()))
 }
 
 // contextFailed tells who failed, and why.

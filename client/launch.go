@@ -35,7 +35,7 @@ type run struct {
 	close     func()
 
 	broker   Broker
-	hosts    []netip.Addr // this machine as the instances see it
+	here     cloud.Prepared // this machine as the instances see it
 	machines []deploy.Machine
 	model    *progress.Model
 	status   wire.Status // the last that was heard of the context
@@ -114,7 +114,7 @@ func (r *run) up(ctx context.Context) error {
 
 // prepare makes what the instances need around them, or finds it again.
 func (r *run) prepare(ctx context.Context) (err error) {
-	if r.hosts, err = deploy.Prepare(ctx, r.driver, r.def, r.record.Launch, r.record.Expires); err != nil {
+	if r.here, err = deploy.Prepare(ctx, r.driver, r.def, r.record.Launch, r.record.Expires); err != nil {
 		return r.cloudError(err)
 	}
 	return nil
@@ -159,17 +159,17 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 // reachable refuses a broker that the instances of this cloud cannot reach:
 // they would wait for it until the time is over.
 func (r *run) reachable(brokers []string) error {
-	if len(r.hosts) == 0 {
+	if len(r.here.Hosts) == 0 {
 		return nil // the cloud's networks lead out
 	}
 	for _, broker := range brokers {
 		if u, err := url.Parse(broker); err == nil {
-			if ip, err := netip.ParseAddr(u.Hostname()); err == nil && slices.Contains(r.hosts, ip) {
+			if ip, err := netip.ParseAddr(u.Hostname()); err == nil && slices.Contains(r.here.Hosts, ip) {
 				return nil
 			}
 		}
 	}
-	return &Failure{Code: exitUsage, Text: fmt.Sprintf("the instances of cloud %q reach this machine at %s and nothing else; the broker is at %s", r.record.Cloud, r.hosts[0], strings.Join(brokers, ", ")),
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("the instances of cloud %q reach this machine at %s and nothing else; the broker is at %s", r.record.Cloud, r.here.Hosts[0], strings.Join(brokers, ", ")),
 		Advice: "leave the setting broker and --broker away for this cloud: then a broker of your own is used"}
 }
 
@@ -179,14 +179,43 @@ func (r *run) ownBroker(ctx context.Context) (urls []string, err error) {
 	if r.broker, err = r.env.EnsureBroker(ctx, r.env.brokerDir(), r.env.Executable); err != nil {
 		return nil, err
 	}
-	for _, host := range r.hosts {
-		url, err := r.broker.Listen(ctx, host.String())
+	return r.letIn(ctx, r.broker)
+}
+
+// letIn makes this user's own broker answer the instances, at the URLs that it
+// returns. It may be repeated.
+func (r *run) letIn(ctx context.Context, broker Broker) (urls []string, err error) {
+	if r.here.Apart {
+		return r.forward(ctx)
+	}
+	var failed []error
+	for _, host := range r.here.Hosts {
+		url, err := broker.Listen(ctx, host.String())
 		if err != nil {
-			return nil, fmt.Errorf("listen at %s: %w", host, err)
+			failed = append(failed, fmt.Errorf("listen at %s: %w", host, err))
+			continue
 		}
 		urls = append(urls, url)
 	}
-	return urls, nil
+	return urls, errors.Join(failed...)
+}
+
+// forward leads the instances to the broker's socket for nodes: no address of
+// theirs is one of this machine's.
+func (r *run) forward(ctx context.Context) (urls []string, err error) {
+	forwarder, ok := r.driver.(cloud.Forwarder)
+	if !ok {
+		return nil, fmt.Errorf("the instances of cloud %q have no way to this machine", r.record.Cloud)
+	}
+	socket, err := r.env.NodesSocket(r.env.brokerDir())
+	if err != nil {
+		return nil, err
+	}
+	doors, err := forwarder.Forward(ctx, r.record.Launch, socket)
+	for _, door := range doors {
+		urls = append(urls, "https://"+door.String())
+	}
+	return urls, err
 }
 
 // launchAll asks the cloud for all instances, and notes those that started
@@ -255,6 +284,10 @@ func (r *run) begin(unlock func()) error {
 
 func (r *run) cloudError(err error) error {
 	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err)}
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) {
+		f.Advice = hint.Hint()
+	}
 	if errors.Is(err, cloud.ErrNoCapacity) {
 		f.Advice = "ask for fewer instances, or try again when others have ended"
 	}

@@ -170,6 +170,15 @@ func (s *session) endpoint(url string) (wire.Endpoint, error) {
 	return e, nil
 }
 
+// modern is a command line for a hint about what the classic client never had.
+func (s *session) modern(action string, args ...string) string {
+	env := *s.env
+	if env.Classic {
+		env.Classic, env.Command = false, filepath.Join(filepath.Dir(env.Command), "nimbus")
+	}
+	return (&session{env: &env, extra: s.extra}).command(action, args...)
+}
+
 // command is a command line for a hint, in the style that the user uses.
 func (s *session) command(action string, args ...string) string {
 	words := []string{s.env.Command, action}

@@ -40,7 +40,8 @@ func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Wri
 		EnsureBroker: func(ctx context.Context, dir, executable string) (Broker, error) {
 			return opened(broker.Ensure(ctx, dir, executable))
 		},
-		OpenBroker: func(e wire.Endpoint) (Broker, error) { return opened(wire.NewClient(e)) },
+		NodesSocket: broker.NodesSocket,
+		OpenBroker:  func(e wire.Endpoint) (Broker, error) { return opened(wire.NewClient(e)) },
 	}
 	env.SSHKnownHosts = filepath.Join(home, ".ssh", "known_hosts")
 	if u, err := user.Current(); err == nil && u.HomeDir != "" {

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"nimbus/broker/cluster"
@@ -97,7 +98,7 @@ func (r *run) trust() {
 		return
 	}
 	var entries []knownhosts.Entry
-	for _, f := range faces(r.def, r.machines, r.nodes) {
+	for _, f := range faces(r.def, r.offered(), r.nodes) {
 		if f.key == "" {
 			if f.member {
 				r.out.warn("No SSH key for %s\n", f.ip)
@@ -178,17 +179,23 @@ type Login struct {
 	Command string `json:"command"`
 }
 
+// offered are the machines that somebody can log in to by SSH.
+func (r *run) offered() []deploy.Machine {
+	return slices.DeleteFunc(slices.Clone(r.machines), func(m deploy.Machine) bool { return m.Login == "" })
+}
+
 // logins lists one way into each instance that somebody wants to log in at;
 // where nobody said so, into each instance.
 func (r *run) logins() []Login {
 	wanted := map[string]string{}
-	for _, f := range faces(r.def, r.machines, r.nodes) {
+	machines := r.offered()
+	for _, f := range faces(r.def, machines, r.nodes) {
 		if wanted[f.node] == "" {
 			wanted[f.node] = f.ip
 		}
 	}
 	var list []Login
-	for _, m := range r.machines {
+	for _, m := range machines {
 		ip := wanted[m.Node.String()]
 		if len(wanted) == 0 && len(m.Addresses) > 0 && m.Addresses[0].IP.IsValid() {
 			ip = m.Addresses[0].IP.String()
@@ -203,11 +210,7 @@ func (r *run) logins() []Login {
 		if r.hostsFile != "" && len(wanted) > 0 && r.hostsFile != r.env.SSHKnownHosts {
 			words = append(words, "-o", "UserKnownHostsFile="+r.hostsFile)
 		}
-		user := m.Login
-		if user == "" {
-			user = "root"
-		}
-		list = append(list, Login{m.Node.String(), strings.Join(append(words, user+"@"+ip), " ")})
+		list = append(list, Login{m.Node.String(), strings.Join(append(words, m.Login+"@"+ip), " ")})
 	}
 	return list
 }

@@ -229,10 +229,8 @@ func (r *run) reopen(ctx context.Context, broker Broker) Broker {
 		r.log.Warn("start the broker again", "error", err)
 		return broker
 	}
-	for _, host := range r.hosts {
-		if _, err := again.Listen(ctx, host.String()); err != nil {
-			r.log.Warn("listen again", "address", host, "error", err)
-		}
+	if _, err := r.letIn(ctx, again); err != nil {
+		r.log.Warn("let the instances in again", "error", err)
 	}
 	return again
 }

@@ -91,6 +91,9 @@ func (s *Server) admit(w who, c *call) error {
 			return wire.Errorf(wire.BadRequest, "the header %s must hold the machine's secret, 16 to 256 characters", wire.ClaimHeader)
 		}
 		from, _, _ := net.SplitHostPort(c.RemoteAddr)
+		if from == "" {
+			from = "this machine" // the nodes' socket has no addresses
+		}
 		c.node = Node{Context: c.id, Token: token, Claim: pki.HashClaim(claim), From: from}
 	}
 	return nil

@@ -49,8 +49,24 @@ type Server struct {
 	failed    chan error
 }
 
-// localCaller marks the context of requests that came through the socket.
+// localCaller marks the context of requests that came through the owner's
+// socket.
 type localCaller struct{}
+
+// ownersConn is a connection of that socket. Other Unix sockets are open to
+// anyone, as the network is.
+type ownersConn struct{ net.Conn }
+
+// ownersListener is that socket.
+type ownersListener struct{ net.Listener }
+
+func (l ownersListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return ownersConn{conn}, nil
+}
 
 // Start prepares the server. Listen, Socket and AddListener let callers in.
 func (s *Server) Start() {
@@ -65,7 +81,7 @@ func (s *Server) Start() {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if c.LocalAddr().Network() == "unix" {
+			if _, ok := c.(ownersConn); ok {
 				return context.WithValue(ctx, localCaller{}, true)
 			}
 			return ctx
@@ -161,30 +177,51 @@ func (s *Server) serveTLS(l net.Listener) {
 	go s.serveOn(tls.NewListener(l, config))
 }
 
-// Socket answers at a socket in the file system, for its owner only. A socket
-// that a killed broker left is replaced; the caller makes sure that no other
-// broker lives in the same directory.
+// Socket answers at a socket in the file system, for its owner only.
 func (s *Server) Socket(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	l, err := listenUnix(path)
+	if err != nil {
 		return err
+	}
+	go s.serveOn(ownersListener{l})
+	return nil
+}
+
+// NodeSocket answers at a socket in the file system as it does at an address:
+// by TLS, and to anyone. It is for nodes that are led there from a network that
+// this machine has no part in.
+func (s *Server) NodeSocket(path string) error {
+	l, err := listenUnix(path)
+	if err != nil {
+		return err
+	}
+	s.serveTLS(l)
+	return nil
+}
+
+// listenUnix makes a socket in the file system that only this user can open. A
+// socket that a killed broker left is replaced; the caller makes sure that no
+// other broker lives in the same directory.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	short, release, err := wire.ShortSocket(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer release()
 	l, err := net.Listen("unix", short)
 	if err != nil {
-		return fmt.Errorf("socket: %w", err)
+		return nil, fmt.Errorf("socket: %w", err)
 	}
 	// The short path will not lead there any more; the owner removes it.
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
-		return err
+		return nil, err
 	}
-	go s.serveOn(l)
-	return nil
+	return l, nil
 }
 
 func (s *Server) serveOn(l net.Listener) {

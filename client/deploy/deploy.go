@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"nimbus/broker/cluster"
@@ -18,14 +17,13 @@ type Machine struct {
 }
 
 // Prepare makes what the launch needs before its first instance, and returns
-// this machine's addresses as the instances will see them.
-func Prepare(ctx context.Context, driver cloud.Driver, def *cluster.Definition, launch string, expires time.Time) ([]netip.Addr, error) {
+// how the instances will see this machine.
+func Prepare(ctx context.Context, driver cloud.Driver, def *cluster.Definition, launch string, expires time.Time) (cloud.Prepared, error) {
 	preparer, ok := driver.(cloud.Preparer)
 	if !ok {
-		return nil, nil
+		return cloud.Prepared{}, nil
 	}
-	prepared, err := preparer.Prepare(ctx, cloud.Preparation{Launch: launch, Networks: Networks(def), Expires: expires})
-	return prepared.Hosts, err
+	return preparer.Prepare(ctx, cloud.Preparation{Launch: launch, Networks: Networks(def), Expires: expires})
 }
 
 // Launch starts what a plan asks for. Machines that did start come back also

@@ -31,13 +31,18 @@ type Fake struct {
 	Started func(i cloud.Instance, r cloud.Request)
 	// OnEnter runs a program in an instance; nil: Enter fails.
 	OnEnter func(ctx context.Context, i cloud.Instance, p cloud.Program) (code int, err error)
-	// Hosts is what Prepare answers.
+	// Hosts and Apart are what Prepare answers; Forward opens a door at port
+	// 8443 of each host. With Apart nobody logs in to the instances by SSH.
 	Hosts []netip.Addr
+	Apart bool
+	// OnForward fails Forward.
+	OnForward func(ctx context.Context, launch, socket string) error
 
 	mu        sync.Mutex
 	instances []cloud.Instance
 	requests  map[string]cloud.Request // by instance ID
 	prepared  map[string]cloud.Preparation
+	forwarded map[string]string // launch → socket
 	n         int
 }
 
@@ -45,6 +50,7 @@ var (
 	_ cloud.Driver    = (*Fake)(nil)
 	_ cloud.Preparer  = (*Fake)(nil)
 	_ cloud.Limiter   = (*Fake)(nil)
+	_ cloud.Forwarder = (*Fake)(nil)
 	_ cloud.Networker = (*Fake)(nil)
 	_ cloud.Imager    = (*Fake)(nil)
 	_ cloud.Consoler  = (*Fake)(nil)
@@ -96,6 +102,9 @@ func (f *Fake) launch(ctx context.Context, r cloud.Request) (cloud.Instance, err
 		Login:   "root",
 		Created: time.Now(),
 		Expires: r.Expires,
+	}
+	if f.Apart {
+		i.Login = ""
 	}
 	for nic, network := range r.Networks {
 		ip := netip.AddrFrom4([4]byte{192, 0, byte(2 + nic), byte(n)})
@@ -156,7 +165,38 @@ func (f *Fake) Prepare(ctx context.Context, p cloud.Preparation) (cloud.Prepared
 		f.prepared = map[string]cloud.Preparation{}
 	}
 	f.prepared[p.Launch] = p
-	return cloud.Prepared{Hosts: f.Hosts}, nil
+	return cloud.Prepared{Hosts: f.Hosts, Apart: f.Apart}, nil
+}
+
+// Forward notes where the connections of a launch go.
+func (f *Fake) Forward(ctx context.Context, launch, socket string) ([]netip.AddrPort, error) {
+	if f.OnForward != nil {
+		if err := f.OnForward(ctx, launch, socket); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.prepared[launch]; !ok {
+		return nil, fmt.Errorf("launch %s is not prepared", launch)
+	}
+	if f.forwarded == nil {
+		f.forwarded = map[string]string{}
+	}
+	f.forwarded[launch] = socket
+	var doors []netip.AddrPort
+	for _, host := range f.Hosts {
+		doors = append(doors, netip.AddrPortFrom(host, 8443))
+	}
+	return doors, nil
+}
+
+// Forwarded returns the socket that a launch's connections go to.
+func (f *Fake) Forwarded(launch string) (socket string, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	socket, ok = f.forwarded[launch]
+	return socket, ok
 }
 
 // Limits is as OnLimits says.
@@ -175,6 +215,7 @@ func (f *Fake) Release(_ context.Context, launch string) error {
 		return fmt.Errorf("launch %s still has instances", launch)
 	}
 	delete(f.prepared, launch)
+	delete(f.forwarded, launch)
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (d *Driver) hangs(ctx context.Context, launch string, pid int) error {
 // much longer than a keeper ever needs: only one that hangs gets there.
 func (d *Driver) patience(q question) time.Duration {
 	switch q.Op {
-	case opList, opPid:
+	case opList, opPid, opForward:
 		return d.quick
 	case opLaunch:
 		return workPatience + setupPatience*time.Duration(len(q.Requests)/atOnce)

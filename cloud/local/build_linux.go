@@ -72,7 +72,8 @@ func build(s setup) error {
 	if err := unix.Sethostname([]byte(kernelName(s.Name))); err != nil {
 		return fmt.Errorf("set host name %q: %w", s.Name, err)
 	}
-	fresh, err := mountLayers(s)
+	ground := ourGround()
+	fresh, err := ground.root(s)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func build(s setup) error {
 	if err := makeFresh(fresh); err != nil {
 		return err
 	}
-	if err := mountSystem(); err != nil {
+	if err := mountSystem(ground); err != nil {
 		return err
 	}
 	if err := bringFiles(s); err != nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,13 +80,13 @@ func (d *Driver) spawn(ctx context.Context, launch string) (busy bool, err error
 		Dir:         "/",
 		Stdin:       stdin,
 		Stderr:      w,
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		SysProcAttr: keeperAttr(),
 	}
 	err = cmd.Start()
 	stdin.Close()
 	w.Close()
 	if err != nil {
-		return false, err
+		return false, explained(err)
 	}
 	go cmd.Wait() // it outlives this process, or becomes no zombie of it
 	if deadline, ok := ctx.Deadline(); ok {
@@ -105,7 +104,8 @@ func (d *Driver) spawn(ctx context.Context, launch string) (busy bool, err error
 	case "":
 		return false, fmt.Errorf("it ended without a word (does %s call local.Main?)", d.o.Executable)
 	default:
-		return false, errors.New(text)
+		text, advice, _ := strings.Cut(text, "\n"+saysHint)
+		return false, &problemError{Problem{text, advice}, nil}
 	}
 }
 

@@ -3,6 +3,9 @@
 // overlay of the host's own file system, with an address on a bridge for each
 // network and a small set of capabilities.
 //
+// Who is not root of the machine has all this in a user namespace, with a few
+// differences: see apart_linux.go.
+//
 // Three processes of this same binary share the work; Main tells them apart by
 // the name they were started under.
 //

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +23,7 @@ type Driver struct {
 var (
 	_ cloud.Driver    = (*Driver)(nil)
 	_ cloud.Preparer  = (*Driver)(nil)
+	_ cloud.Forwarder = (*Driver)(nil)
 	_ cloud.Networker = (*Driver)(nil)
 	_ cloud.Imager    = (*Driver)(nil)
 	_ cloud.Consoler  = (*Driver)(nil)
@@ -31,9 +31,6 @@ var (
 
 // New returns a driver, or an error that says what this machine lacks for it.
 func New(o Options) (*Driver, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("local driver: needs root on Linux to make namespaces: run as root (sudo), or choose another cloud")
-	}
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("local driver: %v", err)
 	}
@@ -54,7 +51,16 @@ func (d *Driver) Prepare(ctx context.Context, p cloud.Preparation) (cloud.Prepar
 	if err != nil {
 		return cloud.Prepared{}, fmt.Errorf("prepare: %w", err)
 	}
-	return cloud.Prepared{Hosts: a.Hosts}, nil
+	return cloud.Prepared{Hosts: a.Hosts, Apart: a.Apart}, nil
+}
+
+// Forward has the keeper of a launch pass connections on to a socket.
+func (d *Driver) Forward(ctx context.Context, launch, socket string) ([]netip.AddrPort, error) {
+	a, err := d.ask(ctx, launch, question{Op: opForward, Socket: socket})
+	if err != nil {
+		return nil, fmt.Errorf("forward: %w", err)
+	}
+	return a.Doors, nil
 }
 
 // Release ends the keeper of a launch that has no instances.

@@ -90,7 +90,7 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 	}
 	steps := []any{s, service{
 		ID: i.ID, Name: r.Name, Image: r.Image, Address: addressOf(i.Addresses),
-		UserData: r.UserData, Keys: r.PublicKeys, Boot: c.Boot, SSHD: c.SSHD,
+		UserData: r.UserData, Keys: r.PublicKeys, Boot: c.Boot, SSHD: sshdFor(c.SSHD),
 	}}
 	if err := k.lead(i, conn, steps); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (k *keeper) fork(i *instance) (*os.File, error) {
 	if err := k.forks.start(cmd); err != nil {
 		ours.Close()
 		out.Close()
-		if errors.Is(err, syscall.EPERM) {
+		if errors.Is(err, syscall.EPERM) && !apart() {
 			return nil, errors.New("make namespaces: no permission: the local driver needs root with CAP_SYS_ADMIN (in a container: a privileged one)")
 		}
 		return nil, fmt.Errorf("make namespaces: %w", err)

@@ -23,7 +23,8 @@ import (
 // What a keeper says on its standard error once it is sure of itself.
 const (
 	saysReady = "ready"
-	saysBusy  = "busy" // another process has this launch
+	saysBusy  = "busy"   // another process has this launch
+	saysHint  = "hint: " // on a second line: what to do about the error on the first
 )
 
 // idle is how long a keeper waits for its first question: the client that
@@ -47,6 +48,7 @@ type keeper struct {
 	ended   chan struct{}  // closed when nothing of the launch is left
 
 	netMu sync.Mutex // held while networks are made
+	relay *relay
 
 	mu        sync.Mutex
 	networks  map[string]*network
@@ -72,6 +74,9 @@ func keeperMain() error {
 	// What the client's parent left open for it is not for the sandboxes.
 	unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 
+	if err := settle(); err != nil {
+		return err
+	}
 	dir := filepath.Join(b.Dir, b.Launch)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -151,6 +156,7 @@ func newKeeper(b beginning, dir string) *keeper {
 		wake:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 		networks: map[string]*network{},
+		relay:    newRelay(),
 	}
 	k.life, k.kill = context.WithCancel(context.Background())
 	return k
@@ -160,7 +166,15 @@ func newKeeper(b beginning, dir string) *keeper {
 // be written through. Root in a sandbox can reach the file of its first process
 // (/proc/1/exe), and that shall not be a way to change the host's.
 func readOnlySelf() (string, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, "/proc/self/exe", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	self := "/proc/self/exe"
+	if apart() {
+		path, sealed, err := ownBinary()
+		if err != nil || sealed {
+			return path, err
+		}
+		self = path
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, self, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err == nil {
 		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 			Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID,
@@ -170,8 +184,11 @@ func readOnlySelf() (string, error) {
 	case nil:
 		return fmt.Sprintf("/proc/self/fd/%d", fd), nil
 	case unix.ENOSYS: // a kernel before 5.12
-		return "/proc/self/exe", nil
+		return self, nil
 	case unix.EPERM:
+		if apart() {
+			return "", fmt.Errorf("mount own executable: %w", explained(err))
+		}
 		return "", errors.New("no permission to mount: the local driver needs root with CAP_SYS_ADMIN (in a container: a privileged one)")
 	default:
 		return "", fmt.Errorf("mount own executable: %w", err)

@@ -123,7 +123,7 @@ func (k *keeper) newInstance(r request) *instance {
 			Name:    r.Name,
 			Image:   r.Image,
 			State:   cloud.Starting,
-			Login:   "root",
+			Login:   loginUser(),
 			Created: time.Now().Round(0).UTC(),
 			Expires: r.Expires,
 		},

@@ -16,9 +16,12 @@ var _ cloud.Limiter = (*Driver)(nil)
 // Limits counts the addresses of each network, and the networks that are free
 // of this machine's routes now.
 func (d *Driver) Limits(_ context.Context, networks map[string]int) ([]cloud.Limit, error) {
-	taken, err := takenPrefixes()
-	if err != nil {
-		return nil, err
+	var taken []netip.Prefix
+	if !apart() { // else the networks are in a world of their own
+		var err error
+		if taken, err = takenPrefixes(); err != nil {
+			return nil, err
+		}
 	}
 	return limits(networks, d.o.Subnets, taken)
 }

@@ -75,6 +75,9 @@ func lockNetwork() (unlock func(), err error) {
 // sweepLinks removes the bridges of launches whose keeper is gone. The other
 // links, to sandboxes, went with the sandboxes.
 func sweepLinks() {
+	if apart() {
+		return // each keeper's were in a network namespace of its own
+	}
 	if len(orphans()) == 0 {
 		return // the usual case takes no lock
 	}

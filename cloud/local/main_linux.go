@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
@@ -11,6 +12,8 @@ const (
 	keeperName = "nimbus-keeper"
 	builder    = "nimbus-sandbox" // a sandbox's first process, while it builds
 	firstName  = "nimbus-init"    // the same process, with fewer capabilities
+
+	attemptName = "nimbus-attempt" // what Problems tries
 )
 
 // Main runs the part of a keeper or of a sandbox's first process when this
@@ -28,11 +31,17 @@ func Main(args []string) (code int, ok bool) {
 		part = buildMain
 	case firstName:
 		part = firstMain
+	case attemptName:
+		part = attemptMain
 	default:
 		return 0, false
 	}
 	if err := part(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		var p *problemError
+		if errors.As(err, &p) {
+			fmt.Fprintf(os.Stderr, "%s%s\n", saysHint, p.Advice)
+		}
 		return 1, true
 	}
 	return 0, true

@@ -90,6 +90,7 @@ func TestMetadataPaths(t *testing.T) {
 // Two instances on two networks and a third with two NICs on one of them: all
 // reach each other on all addresses, and so does the host.
 func TestNetworks(t *testing.T) {
+	ofTheMachine(t)
 	d := open(t, Options{})
 	id := cloudtest.Token()
 	prepared, err := d.Prepare(t.Context(), cloud.Preparation{
@@ -162,6 +163,7 @@ func linksOf(t *testing.T, launch string) []netlink.Link {
 }
 
 func TestSSH(t *testing.T) {
+	ofTheMachine(t)
 	d := open(t, Options{})
 	key, err := newHostKey("user") // any key will do
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 type Driver struct {
 	cloud.Driver
 	cloud.Preparer
+	cloud.Forwarder
 	cloud.Networker
 	cloud.Imager
 	cloud.Consoler
@@ -20,6 +21,11 @@ type Driver struct {
 // New returns an error: only Linux has what sandboxes are made of.
 func New(Options) (*Driver, error) {
 	return nil, errors.New("local driver: needs Linux: choose another cloud, or run Nimbus on a Linux machine")
+}
+
+// Problems says that this is not Linux.
+func Problems() []Problem {
+	return []Problem{{"sandboxes need Linux", "choose another cloud, or run Nimbus on a Linux machine"}}
 }
 
 // ResolvesToHost says whether an image name means the host's own file system.

@@ -93,6 +93,8 @@ func (k *keeper) answer(ctx context.Context, q question) (answer, error) {
 		found := k.find(q.IDs)
 		k.remove(found)
 		return answer{Ended: len(found) > 0}, nil // if that was all: see talk
+	case opForward:
+		return k.forward(q)
 	case opRelease:
 		return k.release()
 	case opPid:
@@ -120,7 +122,7 @@ func (k *keeper) prepare(q question) (answer, error) {
 		k.expires = q.Expires
 	}
 	k.look()
-	return answer{Hosts: k.hosts()}, nil
+	return answer{Hosts: k.hosts(), Apart: apart()}, nil
 }
 
 // hosts are this machine's addresses in the launch's networks. Caller holds mu.

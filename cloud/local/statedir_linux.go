@@ -47,12 +47,16 @@ func lockDir(path string) (*os.File, error) {
 // atSocket calls f with the address of the socket in a directory: by way of
 // the open directory, as socket addresses end at 108 bytes and paths do not.
 func atSocket(dir string, f func(*net.UnixAddr) error) error {
+	return within(dir, socketFile, f)
+}
+
+func within(dir, name string, f func(*net.UnixAddr) error) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
-	return f(&net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", fd, socketFile)})
+	return f(&net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", fd, name)})
 }
 
 // launchesIn names the launches that have a directory.

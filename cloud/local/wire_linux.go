@@ -25,6 +25,7 @@ type question struct {
 	Requests []request      // launch
 	Common   common         // launch
 	IDs      []string       // terminate, pid
+	Socket   string         // forward
 }
 
 type op string
@@ -32,6 +33,7 @@ type op string
 const (
 	opPrepare   op = "prepare"
 	opRelease   op = "release"
+	opForward   op = "forward"
 	opLaunch    op = "launch"
 	opList      op = "list"
 	opTerminate op = "terminate"
@@ -61,6 +63,8 @@ type answer struct {
 	Ending    bool             `json:",omitempty"` // the keeper takes no more questions: ask a new one
 	Ended     bool             `json:",omitempty"` // this was the last: the keeper is about to exit
 	Hosts     []netip.Addr     `json:",omitempty"`
+	Apart     bool             `json:",omitempty"` // the hosts are in the keeper's network namespace only
+	Doors     []netip.AddrPort `json:",omitempty"`
 	Instances []cloud.Instance `json:",omitempty"`
 	Pid       int              `json:",omitempty"`
 }
