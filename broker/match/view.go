@@ -15,6 +15,9 @@ func (s *State) Seq() uint64 { return s.seq }
 // Created returns the first event.
 func (s *State) Created() (Created, time.Time) { return s.created, s.at }
 
+// Expires is when the context ends by itself.
+func (s *State) Expires() time.Time { return s.expires }
+
 // Ended tells whether the context was cancelled or has expired.
 func (s *State) Ended() bool { return s.cancelled || s.expired }
 
