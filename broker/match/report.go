@@ -102,11 +102,10 @@ func (s *State) unfail(w *workspace, place cluster.Place) {
 }
 
 func (s *State) release(place cluster.Place) error {
-	i, known := s.position[place.Workspace]
-	if !known || place.Index < 0 || place.Index >= len(s.workspaces[i].nodes) {
+	if !s.Has(place) {
 		return fmt.Errorf("%w: there is no node %s", ErrNoPlace, place)
 	}
-	w := &s.workspaces[i]
+	w := &s.workspaces[s.position[place.Workspace]]
 	n := &w.nodes[place.Index]
 	if n.claim == "" {
 		return ErrRepeated

@@ -219,6 +219,12 @@ func (s *State) Nodes() []Node {
 	return list
 }
 
+// Has tells whether the definition has a node of that place.
+func (s *State) Has(place cluster.Place) bool {
+	i, known := s.position[place.Workspace]
+	return known && place.Index >= 0 && place.Index < len(s.workspaces[i].nodes)
+}
+
 // Node returns one node of the definition.
 func (s *State) Node(place cluster.Place) Node {
 	return s.node(s.position[place.Workspace], place.Index)
