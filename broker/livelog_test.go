@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"nimbus/broker/match"
 	"nimbus/broker/store"
 	"nimbus/broker/store/boltstore"
 	"nimbus/broker/wire"
@@ -195,6 +196,20 @@ func TestReadyBeginsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, db.Retry(ctx))
+	r, err := b.service.find(c.ID)
+	must(t, err)
+	must(t, r.ask(func(state *match.State) error {
+		for i, latch := range r.latches {
+			select {
+			case <-latch:
+				if !state.Complete(i) {
+					t.Errorf("requirement %d is not complete, but its latch is open", i)
+				}
+			default:
+			}
+		}
+		return nil
+	}))
 	b.service.Hold = 50 * time.Millisecond
 	m, waiting, err := web.Manifest(ctx, 0)
 	must(t, err)
