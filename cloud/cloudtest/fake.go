@@ -29,6 +29,8 @@ type Fake struct {
 	Started func(i cloud.Instance, r cloud.Request)
 	// OnEnter runs a program in an instance; nil: Enter fails.
 	OnEnter func(ctx context.Context, i cloud.Instance, p cloud.Program) (code int, err error)
+	// OnConsole fails Console with its error.
+	OnConsole func(i cloud.Instance) error
 	// Hosts is what Prepare answers.
 	Hosts []netip.Addr
 
@@ -230,6 +232,11 @@ func (f *Fake) Images(context.Context) ([]cloud.Image, error) {
 
 // Console returns a line with the instance's name.
 func (f *Fake) Console(_ context.Context, i cloud.Instance) ([]byte, error) {
+	if f.OnConsole != nil {
+		if err := f.OnConsole(i); err != nil {
+			return nil, err
+		}
+	}
 	return []byte("console of " + i.Name + "\n"), nil
 }
 
