@@ -98,7 +98,8 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 			note("The broker could not be told, so its context may end before the machines do: %v", gone)
 		}
 	}
-	if extender, ok := driver.(cloud.Extender); !ok {
+	extender, ends := driver.(cloud.Extender)
+	if !ends {
 		note("Cloud %q never ends instances by itself: %s runs until you end it", record.Cloud, record.Handle)
 	} else if err := extender.Extend(ctx, record.Launch, e.Expires); err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", record.Cloud, err), Advice: record.Handle + " ends when it was to end"}
@@ -106,9 +107,14 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if err := l.Extend(e.Expires); err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s ends at %s, but that could not be written down: %v", record.Handle, clock(e.Expires), err)}
 	}
-	if !s.out.document(e) {
-		s.out.print("%s ends by itself at %s, in %s. To end it now:\n  %s\n", e.Handle, clock(e.Expires), spanText(hours), s.command("terminate", "--handle", e.Handle))
+	if s.out.document(e) {
+		return nil
 	}
+	end := "ends by itself"
+	if !ends {
+		end = "is to end"
+	}
+	s.out.print("%s %s at %s, in %s. To end it now:\n  %s\n", e.Handle, end, clock(e.Expires), spanText(hours), s.command("terminate", "--handle", e.Handle))
 	return nil
 }
 

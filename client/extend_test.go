@@ -74,7 +74,7 @@ func TestExtendWithoutABroker(t *testing.T) {
 		w.expect(0, []string{"extend", "--hours", "3"}, "The broker could not be told", "no broker runs", "in 3 h.")
 		w.runs = true
 		w.driver = narrow{w.cloud}
-		w.expect(0, []string{"extend", "--hours", "4"}, `Cloud "local" never ends instances by itself`)
+		w.expect(0, []string{"extend", "--hours", "4"}, `Cloud "local" never ends instances by itself`, "cluster-001 is to end at ")
 		w.expect(0, []string{"status"}, "cluster-001  ok     0 s  4 h ")
 	})
 }

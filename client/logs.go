@@ -218,7 +218,7 @@ func (n *nodeLog) printConsole(ctx context.Context) error {
 		n.out.warn("The cloud does not show the console of %s any more (%v); this was kept when the run failed:\n", n.instance.Node, err)
 		text = []byte(kept)
 	}
-	n.show("", "console", string(text))
+	n.show("", "console", strings.ReplaceAll(string(text), "\r\n", "\n"))
 	return nil
 }
 
