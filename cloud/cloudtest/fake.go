@@ -25,12 +25,12 @@ type Fake struct {
 	OnTerminate func(ctx context.Context, instances []cloud.Instance) error
 	// OnPrepare fails Prepare.
 	OnPrepare func(ctx context.Context, p cloud.Preparation) error
+	// OnConsole fails Console.
+	OnConsole func(i cloud.Instance) error
 	// Started is called with each new instance, as if it now booted.
 	Started func(i cloud.Instance, r cloud.Request)
 	// OnEnter runs a program in an instance; nil: Enter fails.
 	OnEnter func(ctx context.Context, i cloud.Instance, p cloud.Program) (code int, err error)
-	// OnConsole fails Console with its error.
-	OnConsole func(i cloud.Instance) error
 	// Hosts is what Prepare answers.
 	Hosts []netip.Addr
 
