@@ -304,7 +304,7 @@ func (b *fakeBroker) report(id, node string, report wire.Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, n := b.node(id, node)
-	n.State = wire.NodeOK
+	n.State, n.Reported = wire.NodeOK, time.Unix(int64(c.seq), 0)
 	if !report.OK {
 		n.State, n.Report = wire.NodeError, &report
 	}

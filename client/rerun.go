@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -114,6 +115,10 @@ func (s *session) rerun(ctx context.Context, handle, from string, words []string
 		s.out.document([]Rerun{})
 		return nil
 	}
+	before := map[string]time.Time{} // when each node reported last
+	for _, n := range nodes {
+		before[n.Node] = n.Reported
+	}
 	s.out.say("Running the scripts of %s again.\n", count(len(chosen), "node"))
 	list := make([]Rerun, len(chosen))
 	free := make(chan struct{}, rerunAtOnce)
@@ -122,7 +127,7 @@ func (s *session) rerun(ctx context.Context, handle, from string, words []string
 		all.Go(func() {
 			free <- struct{}{}
 			defer func() { <-free }()
-			list[n] = s.rerunOne(ctx, record, i, from)
+			list[n] = s.rerunOne(ctx, record, i, from, before[i.Node])
 			if ctx.Err() == nil {
 				s.out.say("%s", rerunText(list[n]))
 			}
@@ -178,8 +183,9 @@ func choose(record history.Record, nodes []wire.Node, words []string) ([]history
 	return chosen, nil
 }
 
-// rerunOne runs the agent in a node again and says how that ended.
-func (s *session) rerunOne(ctx context.Context, record history.Record, i history.Instance, from string) Rerun {
+// rerunOne runs the agent in a node again and says how that ended. A report
+// that is as old as the one before is not about this.
+func (s *session) rerunOne(ctx context.Context, record history.Record, i history.Instance, from string, before time.Time) Rerun {
 	command := []string{launchThere, "--rerun"}
 	if from != "" {
 		command = append(command, "--from", from)
@@ -200,18 +206,18 @@ func (s *session) rerunOne(ctx context.Context, record history.Record, i history
 			r.OK, r.Log = true, ""
 		}
 	case !r.Busy:
-		r.reported(s.contextNodes(ctx, record))
+		if nodes, err := s.contextNodes(ctx, record); err == nil {
+			r.reported(nodes, before)
+		}
 	}
 	return r
 }
 
-// reported takes over what the broker was told of the failure.
-func (r *Rerun) reported(nodes []wire.Node, err error) {
-	if err != nil {
-		return // then what the agent said has to do
-	}
+// reported takes over what the broker was told of the failure; where that is
+// nothing new, what the agent said has to do.
+func (r *Rerun) reported(nodes []wire.Node, before time.Time) {
 	for _, n := range nodes {
-		if n.Node == r.Node && n.Report != nil {
+		if n.Node == r.Node && n.Report != nil && !n.Reported.Equal(before) {
 			r.Code, r.Step, r.Log = n.Report.Code, n.Report.Step, n.Report.Log
 		}
 	}

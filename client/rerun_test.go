@@ -110,6 +110,9 @@ func TestRerunThatFails(t *testing.T) {
 		if err := json.Unmarshal(w.stdout.Bytes(), &list); err != nil || len(list) != 1 || list[0].Step != "3-data/x" || list[0].Code != 9 || list[0].OK {
 			t.Errorf("%v: %s", err, w.stdout.String())
 		}
+		// What was reported before is not the failure of this time.
+		w.agents(func(string) (*wire.Report, int) { return nil, 1 })
+		w.expect(1, []string{"rerun", "--from", "9", "back-1"}, "  - back-1: its agent ended with exit code 1\n    it said:\n      | the agent of back-1\n")
 		w.cloud.OnEnter = func(context.Context, cloud.Instance, cloud.Program) (int, error) { return 0, errors.New("it is gone") }
 		w.expect(1, []string{"rerun", "back-1"}, "  - back-1: back-1: it is gone")
 	})
