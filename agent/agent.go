@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"nimbus/agent/phase"
 	"nimbus/agent/source"
@@ -55,7 +56,7 @@ func Run(ctx context.Context, cfg Config, console io.Writer) (err error) {
 	sink.Hide(s.found.Token, s.token.MAC)
 	s.state, err = openState(cfg.StateDir, s.found.Context)
 	if errors.Is(err, errBusy) {
-		return &ExitError{CodeEnvironment, err}
+		return &ExitError{CodeBusy, err}
 	}
 	if err != nil {
 		return s.unable(ctx, err)
@@ -87,17 +88,19 @@ type session struct {
 	place      cluster.Place
 	identities []cluster.Identity
 	stage      int
+	live       *liveLog  // nil until the scripts begin
+	others     time.Time // until then others of a failing context are waited for
 }
 
 func (s *session) run(ctx context.Context) error {
 	s.log.Info("found a bootstrap document", "where", s.found.Where, "context", s.found.Context)
 	s.progress = s.state.progress()
-	if p := s.progress; p.Reported {
+	if p := s.progress; p.Reported && !s.cfg.Rerun {
 		if p.Report.OK {
 			s.log.Info("already contextualized", "context", s.found.Context)
 			return nil
 		}
-		return s.failed(fmt.Errorf("this machine failed before, in step %q; start a new one", p.Report.Step))
+		return s.failed(fmt.Errorf("this machine failed before, in step %q; mend its script, then: %s", p.Report.Step, howToRerun))
 	}
 	if g := s.progress.Group; g != nil && g.End(s.found.Context) {
 		s.log.Warn("the agent before was killed; what it left running was ended", "step", s.progress.Step)
@@ -110,9 +113,15 @@ func (s *session) run(ctx context.Context) error {
 	if s.client, err = wire.NewNodeClient(s.found.Bootstrap, claim); err != nil {
 		return s.failed(err)
 	}
+	if s.cfg.Rerun {
+		if err := s.again(ctx); err != nil {
+			return err
+		}
+	}
 	if s.progress.Report != nil { // the run before could not deliver it
 		return s.deliver(ctx)
 	}
+	defer s.unwatched()
 	err = s.work(ctx)
 	var refused *refusal
 	var step *phase.Failure

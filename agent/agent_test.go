@@ -332,7 +332,7 @@ func TestOneAgentAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if err := m.run(t.Context()); code(err) != CodeEnvironment || !strings.Contains(err.Error(), "another agent is at work") {
+	if err := m.run(t.Context()); code(err) != CodeBusy || !strings.Contains(err.Error(), "another agent is at work") {
 		t.Errorf("got %v", err)
 	}
 	if len(b.asked) != 0 {

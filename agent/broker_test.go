@@ -40,12 +40,15 @@ type broker struct {
 	join     func(n int) any // a document, a *wire.Error, or nil: hang up
 	manifest func(n int) any
 	report   func(n int) any
+	retry    func(n int) any
+	log      func(n int) any
 
 	mutex   sync.Mutex
 	asked   map[string]int
 	claims  map[string]bool
 	joins   []wire.Join
 	reports []wire.Report
+	pieces  []wire.LogText
 }
 
 // done is the answer without a document, held the one without a manifest.
@@ -60,6 +63,8 @@ func newBroker(t *testing.T) *broker {
 	b.join = func(int) any { return wire.Joined{Place: cluster.Place{Workspace: "head"}, Node: "head-0", Stages: 1} }
 	b.manifest = func(int) any { return helloManifest() }
 	b.report = func(int) any { return done{} }
+	b.retry = func(int) any { return done{} }
+	b.log = func(int) any { return done{} }
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/contexts/ctx-1/join", func(w http.ResponseWriter, r *http.Request) {
 		var j wire.Join
@@ -73,6 +78,19 @@ func newBroker(t *testing.T) *broker {
 	})
 	mux.HandleFunc("GET /v1/contexts/ctx-1/manifest", func(w http.ResponseWriter, r *http.Request) {
 		b.answer(w, r, "manifest", nil, b.manifest, func() *wire.Error { return nil })
+	})
+	mux.HandleFunc("POST /v1/contexts/ctx-1/retry", func(w http.ResponseWriter, r *http.Request) {
+		b.answer(w, r, "retry", nil, b.retry, func() *wire.Error { return nil })
+	})
+	mux.HandleFunc("POST /v1/contexts/ctx-1/log", func(w http.ResponseWriter, r *http.Request) {
+		var piece wire.LogText
+		b.answer(w, r, "log", &piece, b.log, func() *wire.Error {
+			if err := piece.Check(); err != nil {
+				return wire.Errorf(wire.BadRequest, "%v", err)
+			}
+			b.pieces = append(b.pieces, piece)
+			return nil
+		})
 	})
 	mux.HandleFunc("POST /v1/contexts/ctx-1/report", func(w http.ResponseWriter, r *http.Request) {
 		var report wire.Report

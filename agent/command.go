@@ -13,11 +13,14 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"nimbus/agent/phase"
 )
 
 const help = `nimbus agent: configure this machine as a node of a cluster
 
   nimbus agent [--bootstrap FILE] [--config FILE] [--dry-run [--manifest FILE]]
+  nimbus agent --rerun [--from PHASE]
 
 Finds the bootstrap document of this machine, joins the context, waits for the
 answer, runs the role scripts and reports. Meant to be started at every boot; on
@@ -28,6 +31,10 @@ and ends with 0. Also called ctx-agent and launch.sh.
   --config FILE      settings (TOML; /opt/nimbus/ctx/ctx.conf)
   --dry-run          print what was found and which scripts are there; change nothing
   --manifest FILE    with --dry-run: print the steps of a saved manifest
+  --rerun            begin again on a machine that failed, or is done: the broker
+                     is told, and all scripts are run anew
+  --from PHASE       with --rerun: leave out the phases before this one; a
+                     number, or a name such as 1-ipandhost
   --poweroff         after a failure, run the problem script and let it power off
   --quiet            log warnings and errors only
   --verbose          log more
@@ -38,12 +45,14 @@ Examples:
 
   nimbus agent --dry-run
   nimbus agent --dry-run --manifest /var/lib/nimbus/CONTEXT/manifest.json
+  nimbus agent --rerun --from 3-data
 
 The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
 their README.md says how to write one.
 
 Exit codes: 0 done, or nothing to do; 1 bad arguments; 2 bad configuration;
-3 this machine does not let the agent work; 4 it failed; 42 internal mistake.
+3 this machine does not let the agent work; 4 it failed; 5 another agent is at
+work here; 42 internal mistake.
 `
 
 // Command is "nimbus agent", also reached as ctx-agent and launch.sh.
@@ -57,7 +66,9 @@ func Command() *cli.Command {
 			&cli.StringFlag{Name: "bootstrap", Aliases: []string{"b", "bootstrap-path"}},
 			&cli.StringFlag{Name: "config", Aliases: []string{"c", "configpath"}, Value: ConfigFile},
 			&cli.BoolFlag{Name: "dry-run"},
+			&cli.StringFlag{Name: "from"},
 			&cli.StringFlag{Name: "manifest"},
+			&cli.BoolFlag{Name: "rerun"},
 			&cli.BoolFlag{Name: "poweroff", Aliases: []string{"p"}},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v", "t", "trace"}},
@@ -81,6 +92,12 @@ func action(c *cli.Context) error {
 	if c.IsSet("manifest") && !c.Bool("dry-run") {
 		return exitf(CodeUsage, "agent: --manifest only goes with --dry-run")
 	}
+	if c.Bool("rerun") && c.Bool("dry-run") {
+		return exitf(CodeUsage, "agent: --rerun does not go with --dry-run")
+	}
+	if c.IsSet("from") && !c.Bool("rerun") {
+		return exitf(CodeUsage, "agent: --from only goes with --rerun")
+	}
 	path := c.String("config")
 	cfg, warning, err := Load(path)
 	if errors.Is(err, fs.ErrNotExist) && !c.IsSet("config") {
@@ -92,7 +109,12 @@ func action(c *cli.Context) error {
 	if warning != "" {
 		fmt.Fprintln(c.App.ErrWriter, warning)
 	}
-	cfg.Bootstrap = c.String("bootstrap")
+	cfg.Bootstrap, cfg.Rerun = c.String("bootstrap"), c.Bool("rerun")
+	if c.IsSet("from") {
+		if cfg.From, err = phase.Find(c.String("from")); err != nil {
+			return exitf(CodeUsage, "agent: --from: %w", err)
+		}
+	}
 	if c.Bool("poweroff") {
 		cfg.PowerOff = true
 		if cfg.ProblemScript == "" {

@@ -60,6 +60,10 @@ type Config struct {
 
 	// Bootstrap is a file named on the command line, the only place to look.
 	Bootstrap string `toml:"-"`
+	// Rerun begins again, also when all is done or has failed.
+	Rerun bool `toml:"-"`
+	// From is the phase that a rerun begins with; empty: the first.
+	From string `toml:"-"`
 
 	machine machine
 }

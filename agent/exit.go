@@ -8,6 +8,7 @@ const (
 	CodeConfig      = 2  // bad configuration
 	CodeEnvironment = 3  // this machine does not let the agent work
 	CodeFailed      = 4  // everything that failed while working
+	CodeBusy        = 5  // another agent is at work on this machine
 	CodeInternal    = 42 // a mistake of the agent itself
 )
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,7 +15,7 @@ import (
 
 // Bounds of the log in bytes.
 const (
-	maxTail    = 16 << 10 // of a run, kept for the report
+	maxTail    = 16 << 10 // of a run, kept for the report; up to twice that is there
 	maxRun     = 16 << 20 // what one run writes; warnings and errors always fit
 	maxLogFile = 8 << 20  // a larger file is put aside at the start of a run
 )
@@ -116,6 +117,25 @@ func (l *Log) Tail() string {
 		}
 	}
 	return strings.ToValidUTF8(string(tail), "")
+}
+
+// Since returns what was logged from an offset on, in bytes since the start:
+// whole lines, as many as are kept, and the offset of the first.
+func (l *Log) Since(offset int64) (text string, from int64) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	end := int64(l.written)
+	kept := end - int64(len(l.tail))
+	if offset >= end {
+		return "", end
+	}
+	if from = offset; from < kept {
+		from = kept
+		if line := bytes.IndexByte(l.tail, '\n'); line >= 0 {
+			from += int64(line) + 1
+		}
+	}
+	return string(l.tail[from-kept:]), from
 }
 
 // Enabled is part of slog.Handler.

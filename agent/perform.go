@@ -25,7 +25,10 @@ func (s *session) perform(ctx context.Context, m *cluster.Manifest) error {
 	steps := phase.Plan(m, runner.Self, scripts)
 	p := &s.progress
 	if plan := planHash(steps); p.Manifest != told || p.Plan != plan {
-		*p = progress{Manifest: told, Plan: plan, Steps: len(steps)}
+		*p = progress{Manifest: told, Plan: plan, Steps: len(steps), Done: phase.Before(steps, s.cfg.From)}
+		if p.Done > 0 {
+			s.log.Info("leaving out what comes before the phase that was asked for", "from", s.cfg.From, "done", p.Done, "steps", p.Steps)
+		}
 	} else if p.Done > 0 || p.Begun > 0 {
 		s.log.Info("going on where the run before ended", "done", p.Done, "steps", p.Steps)
 	}
@@ -35,6 +38,7 @@ func (s *session) perform(ctx context.Context, m *cluster.Manifest) error {
 			s.log.Warn(err.Error()) // the script ends with this agent in any case
 		}
 	}
+	s.watched(ctx)
 	for p.Done < len(steps) {
 		step, retry := steps[p.Done], p.Begun
 		if step.Kind != phase.Absent {

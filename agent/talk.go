@@ -74,7 +74,7 @@ func (s *session) join(ctx context.Context) error {
 // until there is one, or it has been long enough.
 func (s *session) ask(ctx context.Context) (*cluster.Manifest, error) {
 	var said string
-	var hurry backoff
+	var hurry, failing backoff
 	for {
 		var m *cluster.Manifest
 		var waiting []string
@@ -83,6 +83,9 @@ func (s *session) ask(ctx context.Context) (*cluster.Manifest, error) {
 			m, waiting, err = s.client.Manifest(ctx, s.stage)
 			return err
 		})
+		if s.waitsForOthers(ctx, err, &failing) {
+			continue
+		}
 		if err != nil {
 			return nil, refused("the cluster cannot be completed", err)
 		}
@@ -120,7 +123,10 @@ func (s *session) pass(ctx context.Context) error {
 // the run. The report is on disk: the next run goes on with it.
 func (s *session) deliver(ctx context.Context) error {
 	report := s.progress.Report
-	err := persist(ctx, s.log, "report", func(ctx context.Context) error { return s.client.Report(ctx, *report) })
+	err := persist(ctx, s.log, "report", func(ctx context.Context) error {
+		s.live.rest(ctx) // who watches sees the end
+		return s.client.Report(ctx, *report)
+	})
 	if ctx.Err() != nil && !wire.Final(err) && err != nil {
 		return exitf(CodeFailed, "stopped before the report could be delivered; the next start tries again")
 	}

@@ -36,6 +36,8 @@ type bench struct {
 	service *Service
 	server  *httpd.Server
 	owner   *wire.Client
+	// definition of the contexts that create makes.
+	definition string
 }
 
 const definition = `<cluster>
@@ -57,7 +59,7 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, dir: dir}
+	b := &bench{t: t, dir: dir, definition: definition}
 	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold}
 	if err := b.service.Start(context.Background()); err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func (b *bench) client(key string) *wire.Client {
 
 func (b *bench) create(open bool) wire.Created {
 	b.t.Helper()
-	d, problems := cluster.Read("", strings.NewReader(definition))
+	d, problems := cluster.Read("", strings.NewReader(b.definition))
 	if err := problems.Err(); err != nil {
 		b.t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (a *answer) encode() (*httpd.Answer, error) {
 // summarize says in short how a context is.
 func summarize(s *match.State) wire.Summary {
 	created, at := s.Created()
-	summary := wire.Summary{ID: created.ID, Name: created.Name, State: contextState(s), Created: at, Expires: created.Expires}
+	summary := wire.Summary{ID: created.ID, Name: created.Name, State: contextState(s), Created: at, Expires: s.Expires()}
 	summary.Expected, summary.Joined, summary.OK, summary.Failed = s.Counts()
 	return summary
 }
@@ -85,16 +85,22 @@ func (r *rendezvous) status(s *match.State) wire.Status {
 // nodeDocument is a node as its owner sees it.
 func nodeDocument(n match.Node) wire.Node {
 	d := wire.Node{Node: n.Place.String(), Workspace: n.Place.Workspace, Index: n.Place.Index,
-		State: wire.NodeExpected, Roles: n.Roles, Identities: n.Identities, Joined: n.Joined, Reported: n.Reported}
-	switch {
-	case n.Report != nil && n.Report.OK:
-		d.State = wire.NodeOK
-	case n.Report != nil:
-		d.State = wire.NodeError
+		State: nodeState(n), Roles: n.Roles, Identities: n.Identities, Joined: n.Joined, Reported: n.Reported}
+	if d.State == wire.NodeError {
 		report := wire.Report(*n.Report)
 		d.Report = &report
-	case n.Identities != nil:
-		d.State = wire.NodeJoined
 	}
 	return d
+}
+
+func nodeState(n match.Node) wire.NodeState {
+	switch {
+	case n.Report != nil && n.Report.OK:
+		return wire.NodeOK
+	case n.Report != nil:
+		return wire.NodeError
+	case n.Identities != nil:
+		return wire.NodeJoined
+	}
+	return wire.NodeExpected
 }

@@ -71,7 +71,7 @@ func (r *rendezvous) load(ctx context.Context) error {
 // begin makes the latches; the state knows its definition by now.
 func (r *rendezvous) begin() {
 	created, _ := r.state.Created()
-	r.owner, r.expires = created.Owner, created.Expires
+	r.owner, r.expires = created.Owner, r.state.Expires()
 	n := r.state.Requirements()
 	r.closed, r.answers = make([]bool, n), make([]*answer, n)
 	r.latches = make([]chan struct{}, n)
@@ -116,6 +116,10 @@ func (r *rendezvous) loop() {
 		select {
 		case p := <-r.inbox:
 			r.handle(r.gather(p))
+			if r.state != nil && !r.state.Expires().Equal(r.expires) {
+				r.expires = r.state.Expires()
+				expiry.Reset(time.Until(r.expires))
+			}
 		case <-expiry.C:
 			r.service.Log.Info("context expired", "context", r.id)
 			r.handle([]proposal{{event: &match.Event{Expired: &match.Expired{}}, done: make(chan error, 1)}})
@@ -226,12 +230,17 @@ func (r *rendezvous) store(all []proposal) (stored bool, err error) {
 	return false, fmt.Errorf("append: %w", err)
 }
 
-// wake lets go everyone whose wait is over.
+// wake lets go everyone whose wait is over. Where a node begins again, those
+// who need it ready begin to wait again.
 func (r *rendezvous) wake() {
 	for i := range r.latches {
-		if !r.closed[i] && r.state.Complete(i) {
+		switch complete := r.state.Complete(i); {
+		case complete && !r.closed[i]:
 			r.closed[i] = true
 			close(r.latches[i])
+		case !complete && r.closed[i]:
+			r.closed[i] = false
+			r.latches[i] = make(chan struct{})
 		}
 	}
 	over := r.state.Failing() || r.state.Ended()
@@ -269,9 +278,12 @@ func (r *rendezvous) hopeless() error {
 }
 
 // answer returns the answer to a requirement; nil while it is not complete.
-// What was given once is given ever after.
+// It is the same whenever it is given.
 func (r *rendezvous) answer(requirement int) *answer {
-	if r.answers[requirement] == nil && r.state.Complete(requirement) {
+	if !r.state.Complete(requirement) {
+		return nil
+	}
+	if r.answers[requirement] == nil {
 		r.answers[requirement] = &answer{manifest: r.state.Manifest(requirement)}
 	}
 	return r.answers[requirement]

@@ -41,6 +41,7 @@ type Service struct {
 	mu       sync.Mutex
 	contexts map[string]*rendezvous
 	unread   map[string]bool // contexts whose log could not be read
+	logs     nodeLogs
 	running  sync.WaitGroup
 	stop     chan struct{}
 }
@@ -90,6 +91,7 @@ func (s *Service) run(r *rendezvous) {
 		s.mu.Lock()
 		delete(s.contexts, r.id)
 		s.mu.Unlock()
+		s.logs.forget(r.id)
 	})
 }
 
@@ -118,8 +120,8 @@ func (s *Service) owned(owner, id string) (*rendezvous, error) {
 // Create makes a context and the tokens of its nodes.
 func (s *Service) Create(ctx context.Context, owner string, c wire.Create) (wire.Created, error) {
 	now := time.Now()
-	if !c.Expires.After(now) || c.Expires.After(now.Add(maxLife)) {
-		return wire.Created{}, wire.Errorf(wire.BadRequest, "a context must expire within a year from now; %s was asked for", c.Expires.Format(time.RFC3339))
+	if err := checkExpiry(c.Expires, now); err != nil {
+		return wire.Created{}, err
 	}
 	if len(c.Name) > 256 || strings.ContainsFunc(c.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return wire.Created{}, wire.Errorf(wire.BadRequest, "the name of a context is at most 256 printable characters")
@@ -153,6 +155,13 @@ func (s *Service) Create(ctx context.Context, owner string, c wire.Create) (wire
 	s.run(r)
 	s.Log.Info("context created", "context", r.id, "name", c.Name, "nodes", c.Definition.Nodes(), "expires", c.Expires)
 	return created, nil
+}
+
+func checkExpiry(expires, now time.Time) error {
+	if !expires.After(now) || expires.After(now.Add(maxLife)) {
+		return wire.Errorf(wire.BadRequest, "a context must expire within a year from now; %s was asked for", expires.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // Contexts lists the owner's contexts, the newest last.
@@ -247,6 +256,14 @@ func (s *Service) Release(_ context.Context, owner, id, node string) error {
 	return s.change(owner, id, match.Event{Released: &match.Released{Place: place}})
 }
 
+// Extend moves the time at which a context expires.
+func (s *Service) Extend(_ context.Context, owner, id string, expires time.Time) error {
+	if err := checkExpiry(expires, time.Now()); err != nil {
+		return err
+	}
+	return s.change(owner, id, match.Event{Extended: &match.Extended{Expires: expires.UTC()}})
+}
+
 // Delete cancels a context: agents are told to stop, then it is forgotten.
 func (s *Service) Delete(_ context.Context, owner, id string) error {
 	return s.change(owner, id, match.Event{Cancelled: &match.Cancelled{}})
@@ -279,6 +296,7 @@ func (s *Service) Join(_ context.Context, n httpd.Node, j wire.Join) (joined wir
 		r.noteRefusal(n, err)
 		return wire.Joined{}, err
 	}
+	s.logs.begin(logKey{r.id, joined.Place})
 	s.Log.Debug("joined", "context", r.id, "node", joined.Node, "from", n.From)
 	return joined, nil
 }
@@ -340,6 +358,19 @@ func (s *Service) Report(_ context.Context, n httpd.Node, report wire.Report) er
 	}
 	err = r.propose(match.Event{Reported: &match.Reported{Claimant: claimant(n), Report: match.Report(report)}}, nil)
 	if err != nil {
+		r.noteRefusal(n, err)
+	}
+	return err
+}
+
+// Retry takes a node's report back: its machine begins again.
+func (s *Service) Retry(_ context.Context, n httpd.Node) error {
+	r, err := s.find(n.Context)
+	if err != nil {
+		return err
+	}
+	err = r.propose(match.Event{Retried: &match.Retried{Claimant: claimant(n)}}, nil)
+	if err != nil && wire.CodeOf(err) != wire.NotJoined { // a machine of which nothing was heard has nothing to take back
 		r.noteRefusal(n, err)
 	}
 	return err

@@ -62,7 +62,7 @@ func TestRunApart(t *testing.T) {
 		if _, err := os.Stat(w.path(".ssh/known_hosts")); err == nil {
 			t.Errorf("known_hosts:\n%s", w.read(".ssh/known_hosts"))
 		}
-		w.expect(0, []string{"status", "--handle", "cluster-001"}, "front-0: running")
+		w.expect(0, []string{"status", "--handle", "cluster-001"}, "front-0  running")
 		w.expect(0, []string{"terminate", "--handle", "cluster-001"})
 		w.nothingLeft()
 	})

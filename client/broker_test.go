@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"math/big"
@@ -32,11 +33,13 @@ type fakeBroker struct {
 	statusErr error // as long as it is set
 	listening []string
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed at each change
-	contexts map[string]*fakeContext
-	deleted  int
-	logs     map[string]string // node → its log
+	mu        sync.Mutex
+	changed   chan struct{} // closed at each change
+	contexts  map[string]*fakeContext
+	deleted   int
+	logs      map[string]string // node → its log
+	extendErr error
+	away      int // so many calls for a log get no answer
 }
 
 type fakeContext struct {
@@ -128,7 +131,7 @@ func (b *fakeBroker) Status(ctx context.Context, id string, after uint64) (wire.
 }
 
 func (c *fakeContext) status() wire.Status {
-	s := wire.Status{Seq: c.seq, Locked: !c.create.Open}
+	s := wire.Status{Seq: c.seq, Locked: !c.create.Open, Summary: wire.Summary{Expires: c.create.Expires}}
 	by := map[string]*wire.WorkspaceStatus{}
 	for _, w := range c.create.Definition.Workspaces {
 		if w.Ctx != nil {
@@ -254,13 +257,16 @@ func (b *fakeBroker) Extend(_ context.Context, id string, expires time.Time) err
 	defer b.mu.Unlock()
 	c, err := b.find(id)
 	if err == nil {
+		err = b.extendErr
+	}
+	if err == nil {
 		c.create.Expires = expires
 		b.change(c)
 	}
 	return err
 }
 
-// NodeLog returns what logs has of a node; it does not hold requests.
+// NodeLog returns what logs has of a node; it holds no request.
 func (b *fakeBroker) NodeLog(_ context.Context, id, node string, offset int64) (wire.NodeLog, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -268,9 +274,13 @@ func (b *fakeBroker) NodeLog(_ context.Context, id, node string, offset int64) (
 		return wire.NodeLog{}, err
 	}
 	_, n := b.node(id, node)
+	if b.away > 0 {
+		b.away--
+		return wire.NodeLog{}, errors.New("connection refused")
+	}
 	text := b.logs[node]
-	offset = min(offset, int64(len(text)))
-	return wire.NodeLog{Offset: offset, Text: text[offset:], State: n.State}, nil
+	offset = min(max(0, offset), int64(len(text)))
+	return wire.NodeLog{Offset: offset, Next: int64(len(text)), Text: text[offset:], State: n.State}, nil
 }
 
 func (b *fakeBroker) Listen(_ context.Context, address string) (string, error) {
@@ -301,7 +311,7 @@ func (b *fakeBroker) report(id, node string, report wire.Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c, n := b.node(id, node)
-	n.State = wire.NodeOK
+	n.State, n.Reported = wire.NodeOK, time.Unix(int64(c.seq), 0)
 	if !report.OK {
 		n.State, n.Report = wire.NodeError, &report
 	}

@@ -42,6 +42,7 @@ type world struct {
 	t      *testing.T
 	home   string
 	cloud  *cloudtest.Fake
+	driver cloud.Driver // nil: cloud
 	broker *fakeBroker
 	again  chan struct{}
 	stdout bytes.Buffer
@@ -116,7 +117,12 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		},
 		NodesSocket: func(dir string) (string, error) { return filepath.Join(dir, "nodes.sock"), nil },
 		OpenBroker:  func(wire.Endpoint) (Broker, error) { return w.broker, nil },
-		OpenCloud:   func(string, settings.Settings) (cloud.Driver, error) { return w.cloud, nil },
+		OpenCloud: func(string, settings.Settings) (cloud.Driver, error) {
+			if w.driver != nil {
+				return w.driver, nil
+			}
+			return w.cloud, nil
+		},
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true

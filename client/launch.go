@@ -260,6 +260,10 @@ func (r *run) save() error {
 	if err := r.launch.Save(r.record); err != nil {
 		return &Failure{Code: exitFailed, Text: err.Error()}
 	}
+	// "nimbus extend" may have moved the end meanwhile.
+	if now, err := r.launch.Record(); err == nil {
+		r.record.Expires = now.Expires
+	}
 	return nil
 }
 

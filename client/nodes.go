@@ -40,10 +40,8 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
 			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
 	}
-	gone := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
-		Advice: "it ends with its launch; the reports of the run are in the history directory"}
 	if record.State == history.Terminated {
-		return gone
+		return contextGone(record)
 	}
 	broker, err := s.findBroker(ctx, record.Context.Broker)
 	if err == nil {
@@ -53,9 +51,14 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNoBroker) || code == wire.NotFound || code == wire.ContextGone:
-		return gone
+		return contextGone(record)
 	}
 	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+}
+
+func contextGone(record history.Record) error {
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
+		Advice: "it ends with its launch; the reports of the run are in the history directory"}
 }
 
 // contextNodes asks the broker for the nodes of a launch.

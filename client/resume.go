@@ -270,9 +270,14 @@ func (r *run) find(ctx context.Context) error {
 	}
 	r.note(r.machines)
 	for _, m := range r.machines {
-		if m.Expires.After(r.record.Expires) { // extended since the record was written
-			r.record.Expires = m.Expires
+		if !m.Expires.After(r.record.Expires) {
+			continue
 		}
+		// Extended, by a client that could not write it down.
+		if err := r.launch.Extend(m.Expires); err != nil {
+			return &Failure{Code: exitFailed, Text: err.Error()}
+		}
+		r.record.Expires = m.Expires
 	}
 	if len(r.machines) == r.def.Instances() {
 		return nil

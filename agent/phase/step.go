@@ -6,6 +6,7 @@ package phase
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"nimbus/broker/cluster"
@@ -21,6 +22,31 @@ const (
 	Restarts  = "4-restarts"
 	Finalize  = "5-thishost-finalize"
 )
+
+// order is that of the phases.
+var order = []string{EtcHosts, SSHD, IPAndHost, ThisHost, DataDir, Restarts, Finalize}
+
+// Find returns the phase that a person means: its name, or the number that
+// this begins with.
+func Find(text string) (phase string, err error) {
+	for _, phase := range order {
+		if number, _, _ := strings.Cut(phase, "-"); text == phase || text == number {
+			return phase, nil
+		}
+	}
+	return "", fmt.Errorf("there is no phase %q: give a number from 0 to 5, or one of %s", text, strings.Join(order, ", "))
+}
+
+// Before counts the steps of all phases before the given one; none without it.
+func Before(steps []Step, phase string) int {
+	first := slices.Index(order, phase)
+	for i, s := range steps {
+		if slices.Index(order, s.Phase) >= first {
+			return i
+		}
+	}
+	return len(steps)
+}
 
 // all marks a script that is called once for a whole set.
 const all = ".all"

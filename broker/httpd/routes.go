@@ -40,11 +40,15 @@ var routes = []route{
 	{"POST", "/v1/contexts/{id}/data", owner, (*Server).addData},
 	{"POST", "/v1/contexts/{id}/lock", owner, (*Server).lock},
 	{"POST", "/v1/contexts/{id}/release", owner, (*Server).release},
+	{"POST", "/v1/contexts/{id}/extend", owner, (*Server).extend},
+	{"GET", "/v1/contexts/{id}/nodes/{node}/log", owner, (*Server).nodeLog},
 	{"DELETE", "/v1/contexts/{id}", owner, (*Server).remove},
 
 	{"POST", "/v1/contexts/{id}/join", node, (*Server).join},
 	{"GET", "/v1/contexts/{id}/manifest", node, (*Server).manifest},
+	{"POST", "/v1/contexts/{id}/log", node, (*Server).log},
 	{"POST", "/v1/contexts/{id}/report", node, (*Server).report},
+	{"POST", "/v1/contexts/{id}/retry", node, (*Server).retry},
 
 	{"POST", "/v1/listen", local, (*Server).listen},
 	{"POST", "/v1/stop", local, (*Server).stop},
@@ -128,6 +132,26 @@ func (s *Server) release(c *call) error {
 	return c.done(s.Service.Release(c.Context(), c.owner, c.id, release.Node))
 }
 
+func (s *Server) extend(c *call) error {
+	var extend wire.Extend
+	if err := c.document(&extend, maxSmall); err != nil {
+		return err
+	}
+	return c.done(s.Service.Extend(c.Context(), c.owner, c.id, extend.Expires))
+}
+
+func (s *Server) nodeLog(c *call) error {
+	offset := int64(-1)
+	if text := c.URL.Query().Get("offset"); text != "" {
+		var err error
+		if offset, err = strconv.ParseInt(text, 10, 64); err != nil || offset < 0 {
+			return wire.Errorf(wire.BadRequest, "offset must be a number from 0, not %.40q", text)
+		}
+	}
+	log, err := s.Service.NodeLog(c.Context(), c.owner, c.id, mux.Vars(c.Request)["node"], offset)
+	return c.replyIf(err, log)
+}
+
 func (s *Server) remove(c *call) error { return c.done(s.Service.Delete(c.Context(), c.owner, c.id)) }
 
 func (s *Server) join(c *call) error {
@@ -187,6 +211,19 @@ func (s *Server) report(c *call) error {
 		return wire.Errorf(wire.BadRequest, "%v", err)
 	}
 	return c.done(s.Service.Report(c.Context(), c.node, report))
+}
+
+func (s *Server) retry(c *call) error { return c.done(s.Service.Retry(c.Context(), c.node)) }
+
+func (s *Server) log(c *call) error {
+	var piece wire.LogText
+	if err := c.document(&piece, wire.MaxReport); err != nil {
+		return err
+	}
+	if err := piece.Check(); err != nil {
+		return wire.Errorf(wire.BadRequest, "%v", err)
+	}
+	return c.done(s.Service.TakeLog(c.Context(), c.node, piece))
 }
 
 func (s *Server) listen(c *call) error {

@@ -4,6 +4,7 @@ package httpd
 
 import (
 	"context"
+	"time"
 
 	"nimbus/broker/wire"
 )
@@ -20,6 +21,11 @@ type Service interface {
 	AddData(ctx context.Context, owner, id string, d wire.AddData) error
 	Lock(ctx context.Context, owner, id string) error
 	Release(ctx context.Context, owner, id, node string) error
+	Extend(ctx context.Context, owner, id string, expires time.Time) error
+	// NodeLog holds its answer until the node has logged something behind the
+	// offset, or has finished, or for wire.MaxHold; with a negative offset it
+	// answers at once with all that is there.
+	NodeLog(ctx context.Context, owner, id, node string, offset int64) (wire.NodeLog, error)
 	Delete(ctx context.Context, owner, id string) error
 
 	Join(ctx context.Context, node Node, j wire.Join) (wire.Joined, error)
@@ -27,6 +33,8 @@ type Service interface {
 	// says what is missing instead.
 	Answer(ctx context.Context, node Node, stage int) (*Answer, []string, error)
 	Report(ctx context.Context, node Node, r wire.Report) error
+	Retry(ctx context.Context, node Node) error
+	TakeLog(ctx context.Context, node Node, l wire.LogText) error
 
 	Info(ctx context.Context) wire.Info
 }

@@ -89,6 +89,14 @@ func play(t *testing.T, d *cluster.Definition, dialogue string) string {
 			apply(Event{Reported: &Reported{claimant, Report{OK: true}}})
 		case "error":
 			apply(Event{Reported: &Reported{claimant, Report{Step: words[2], Code: 4, Log: strings.Join(words[3:], " ")}}})
+		case "retry":
+			apply(Event{Retried: &Retried{claimant}})
+		case "extend": // to so many seconds after 1970; each event takes one
+			seconds, err := strconv.ParseInt(words[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			apply(Event{Extended: &Extended{time.Unix(seconds, 0).UTC()}})
 		case "data":
 			apply(Event{DataAdded: &DataAdded{words[1], strings.Join(words[2:], " ")}})
 		case "lock":

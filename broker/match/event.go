@@ -21,7 +21,9 @@ type Event struct {
 	DataAdded *DataAdded `json:"data_added,omitempty"`
 	Locked    *Locked    `json:"locked,omitempty"`
 	Reported  *Reported  `json:"reported,omitempty"`
+	Retried   *Retried   `json:"retried,omitempty"`
 	Released  *Released  `json:"released,omitempty"`
+	Extended  *Extended  `json:"extended,omitempty"`
 	Cancelled *Cancelled `json:"cancelled,omitempty"`
 	Expired   *Expired   `json:"expired,omitempty"`
 }
@@ -77,9 +79,20 @@ type Report struct {
 	Log   string `json:"log,omitempty"`
 }
 
+// Retried takes a node's report back: its machine begins its work again, and
+// will report anew.
+type Retried struct {
+	Claimant
+}
+
 // Released frees a place whose machine lost its claim.
 type Released struct {
 	Place cluster.Place `json:"place"`
+}
+
+// Extended moves the time at which a context expires.
+type Extended struct {
+	Expires time.Time `json:"expires"`
 }
 
 // Cancelled is the owner's end of a context.

@@ -2,6 +2,7 @@ package match
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -19,8 +20,11 @@ import (
 //   - an answer is complete exactly when all that it needs is there, and then
 //     names every provider once, with its key where keys are required;
 //   - an answer, once complete, never changes;
+//   - who was answered, and only who was, may report that all is well, whoever
+//     else has begun again since;
 //   - only the machine that claimed a place speaks for it;
-//   - all is ok only when every expected node said so, and stays so;
+//   - all is ok only when every expected node said so, and stays so until one
+//     of them begins again;
 //   - the order of joins cannot be seen in any answer.
 
 // FuzzContext lets the fuzzer search for a story that breaks a promise.
@@ -43,7 +47,7 @@ func TestPromises(t *testing.T) {
 
 func story(seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 7))
-	b := make([]byte, 20+r.IntN(400))
+	b := make([]byte, 20+r.IntN(1600))
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
@@ -84,7 +88,7 @@ func (c *choices) definition() *cluster.Definition {
 					w.Ctx.Provides = append(w.Ctx.Provides, cluster.ProvidedRole{Name: role, Interface: []string{"", "a"}[c.of(2)]})
 				}
 				if c.of(3) == 0 {
-					w.Ctx.Requires.Roles = append(w.Ctx.Requires.Roles, cluster.RequiredRole{Name: role, Pubkey: c.of(2) == 0, Ready: c.of(4) == 0})
+					w.Ctx.Requires.Roles = append(w.Ctx.Requires.Roles, cluster.RequiredRole{Name: role, Pubkey: c.of(2) == 0, Ready: c.of(2) == 0})
 				}
 			}
 			for range c.of(3) {
@@ -110,13 +114,17 @@ func (c *choices) event(d *cluster.Definition, at time.Time) Event {
 	if c.of(16) == 0 {
 		claimant.Index = AnyIndex
 	}
-	switch c.of(12) {
+	switch c.of(16) {
+	case 13, 14, 15:
+		return Event{At: at, Retried: &Retried{claimant}}
+	case 12:
+		return Event{At: at, Extended: &Extended{time.Unix(int64(c.of(256)), 0).UTC()}}
 	case 0:
 		return Event{At: at, DataAdded: &DataAdded{fmt.Sprint("d", c.of(2)), "added"}}
 	case 1:
 		return Event{At: at, Locked: &Locked{}}
 	case 2:
-		if c.of(8) == 0 {
+		if c.of(32) == 0 {
 			return Event{At: at, Cancelled: &Cancelled{}}
 		}
 		return Event{At: at, Released: &Released{cluster.Place{Workspace: w.Name, Index: index}}}
@@ -158,13 +166,15 @@ func live(t *testing.T, bytes []byte) {
 	for n := 1; c.more() && n < 200; n++ {
 		e := c.event(d, time.Unix(int64(n), 0).UTC())
 		before := s.AllOK()
-		if err := s.Apply(e); err == nil {
+		err := s.Apply(e)
+		checkAnswered(t, s, told, e, err)
+		if err == nil {
 			checkHolder(t, count(log), e)
 			log = append(log, e)
 		} else if again, _ := Replay(log); !reflect.DeepEqual(s, again) {
 			t.Fatalf("the refusal of %s (%v) changed something", what(e), err)
 		}
-		if before && !s.AllOK() {
+		if before && !s.AllOK() && e.Retried == nil {
 			t.Fatalf("%s took all-ok back", what(e))
 		}
 		checkNow(t, s, log, told)
@@ -179,6 +189,22 @@ func live(t *testing.T, bytes []byte) {
 	checkOrder(t, s, log, c)
 }
 
+// checkAnswered wants a good report to be taken from whom an answer was
+// complete for, then or before, and from nobody else.
+func checkAnswered(t *testing.T, s *State, told map[int]cluster.Manifest, e Event, err error) {
+	t.Helper()
+	if e.Reported == nil || !e.Reported.OK || err != nil && !errors.Is(err, ErrInvalid) {
+		return
+	}
+	i, known := s.position[e.Reported.Workspace]
+	if !known {
+		return
+	}
+	if _, answered := told[s.workspaces[i].requirement]; answered != (err == nil) {
+		t.Fatalf("answered is %v, but %s: %v", answered, what(e), err)
+	}
+}
+
 // checkHolder wants an accepted event to come from whoever claimed the place.
 func checkHolder(t *testing.T, tr truth, e Event) {
 	t.Helper()
@@ -188,6 +214,11 @@ func checkHolder(t *testing.T, tr truth, e Event) {
 		c = e.Joined.Claimant
 	case e.Reported != nil:
 		c = e.Reported.Claimant
+	case e.Retried != nil:
+		c = e.Retried.Claimant
+		if _, holds := tr.holder[c.Claim]; !holds {
+			t.Fatalf("%s was accepted, but %q holds no place", what(e), c.Claim)
+		}
 	}
 	for claim, p := range tr.holder {
 		if c.Claim != claim && p == (cluster.Place{Workspace: c.Workspace, Index: c.Index}) {
@@ -216,6 +247,10 @@ func what(e Event) string {
 		return fmt.Sprintf("joined %+v", *e.Joined)
 	case e.Reported != nil:
 		return fmt.Sprintf("reported %+v", *e.Reported)
+	case e.Retried != nil:
+		return fmt.Sprintf("retried %+v", *e.Retried)
+	case e.Extended != nil:
+		return fmt.Sprintf("extended to %v", e.Extended.Expires)
 	case e.Released != nil:
 		return fmt.Sprintf("released %v", e.Released.Place)
 	}
@@ -228,6 +263,15 @@ func checkNow(t *testing.T, s *State, log []Event, told map[int]cluster.Manifest
 	truth := count(log)
 	if truth.ended != s.Ended() {
 		t.Fatalf("ended is %v, want %v", s.Ended(), truth.ended)
+	}
+	if !truth.expires.Equal(s.Expires()) {
+		t.Fatalf("expires at %v, want %v", s.Expires(), truth.expires)
+	}
+	if failing := len(truth.failed) > 0; failing != s.Failing() {
+		t.Fatalf("%d nodes failed, but failing is %v", len(truth.failed), s.Failing())
+	}
+	if _, _, ok, failed := s.Counts(); ok != len(truth.ok) || failed != len(truth.failed) {
+		t.Fatalf("%d are ok and %d failed, want %d and %d", ok, failed, len(truth.ok), len(truth.failed))
 	}
 	expected := truth.definition.Nodes()
 	if all := len(truth.ok) == expected; all != s.AllOK() {
@@ -261,13 +305,16 @@ type truth struct {
 	ended      bool
 	joined     map[cluster.Place][]cluster.Identity
 	ok         map[cluster.Place]bool
+	failed     map[cluster.Place]bool
+	expires    time.Time
 	holder     map[string]cluster.Place
 	added      []cluster.Data
 }
 
 func count(log []Event) truth {
 	tr := truth{definition: &log[0].Created.Definition, locked: !log[0].Created.Open,
-		joined: map[cluster.Place][]cluster.Identity{}, ok: map[cluster.Place]bool{}, holder: map[string]cluster.Place{}}
+		joined: map[cluster.Place][]cluster.Identity{}, ok: map[cluster.Place]bool{}, failed: map[cluster.Place]bool{},
+		expires: log[0].Created.Expires, holder: map[string]cluster.Place{}}
 	where := func(c Claimant) cluster.Place {
 		if c.Index != AnyIndex {
 			return cluster.Place{Workspace: c.Workspace, Index: c.Index}
@@ -291,7 +338,9 @@ func count(log []Event) truth {
 		case e.Joined != nil:
 			p := where(e.Joined.Claimant)
 			tr.holder[e.Joined.Claim] = p
-			if !tr.keyless(p, e.Joined.Identities) {
+			if tr.keyless(p, e.Joined.Identities) {
+				tr.failed[p] = true
+			} else {
 				tr.joined[p] = e.Joined.Identities
 			}
 		case e.Reported != nil:
@@ -299,8 +348,17 @@ func count(log []Event) truth {
 			tr.holder[e.Reported.Claim] = p
 			if e.Reported.OK {
 				tr.ok[p] = true
+			} else {
+				tr.failed[p] = true
 			}
+		case e.Retried != nil:
+			p := where(e.Retried.Claimant)
+			delete(tr.ok, p)
+			delete(tr.failed, p)
+		case e.Extended != nil:
+			tr.expires = e.Extended.Expires
 		case e.Released != nil:
+			delete(tr.failed, e.Released.Place)
 			delete(tr.joined, e.Released.Place)
 			for claim, p := range tr.holder {
 				if p == e.Released.Place {

@@ -16,6 +16,10 @@ const (
 	shortLog = 1 << 10
 )
 
+// maxRetries is how often a node may begin again: each time adds to the log of
+// events, and a machine gone mad must not fill the disk.
+const maxRetries = 100
+
 func (s *State) report(at time.Time, r Reported) error {
 	w, place, err := s.place(r.Claimant)
 	if err != nil {
@@ -36,7 +40,7 @@ func (s *State) report(at time.Time, r Reported) error {
 		if n.identities == nil {
 			return fmt.Errorf("%w: node %s reports ok, but never joined", ErrNotJoined, place)
 		}
-		if s.requirements[w.requirement].missing > 0 {
+		if !s.requirements[w.requirement].told {
 			return fmt.Errorf("%w: node %s reports ok, but was not answered yet", ErrInvalid, place)
 		}
 		n.report, n.reported = &Report{OK: true}, at
@@ -62,12 +66,46 @@ func (s *State) fail(w *workspace, place cluster.Place, at time.Time, r Report) 
 	s.failed = append(s.failed, place)
 }
 
+// retry takes a report back, so that the node can report anew. Its addresses
+// and keys stay: others may have been told of them.
+func (s *State) retry(r Retried) error {
+	w, place, err := s.place(r.Claimant)
+	if err != nil {
+		return err
+	}
+	n := &w.nodes[place.Index]
+	switch {
+	case n.claim == "":
+		return fmt.Errorf("%w: node %s has neither joined nor reported", ErrNotJoined, place)
+	case n.report == nil:
+		return ErrRepeated
+	case n.identities != nil && !n.counted:
+		return fmt.Errorf("%w: node %s joined without the SSH host key that others require, and cannot join again; \"nimbus release\" frees its place for another machine", ErrReported, place)
+	case n.retries >= maxRetries:
+		return fmt.Errorf("%w: node %s has begun again %d times; \"nimbus release\" frees its place for another machine", ErrReported, place, n.retries)
+	case n.report.OK:
+		w.ok--
+		s.ok--
+		s.unserve(w.byOK)
+	default:
+		s.unfail(w, place)
+	}
+	n.report, n.reported = nil, time.Time{}
+	n.retries++
+	return nil
+}
+
+// unfail takes a node out of those that failed.
+func (s *State) unfail(w *workspace, place cluster.Place) {
+	w.failed--
+	s.failed = slices.DeleteFunc(s.failed, func(p cluster.Place) bool { return p == place })
+}
+
 func (s *State) release(place cluster.Place) error {
-	i, known := s.position[place.Workspace]
-	if !known || place.Index < 0 || place.Index >= len(s.workspaces[i].nodes) {
+	if !s.Has(place) {
 		return fmt.Errorf("%w: there is no node %s", ErrNoPlace, place)
 	}
-	w := &s.workspaces[i]
+	w := &s.workspaces[s.position[place.Workspace]]
 	n := &w.nodes[place.Index]
 	if n.claim == "" {
 		return ErrRepeated
@@ -94,8 +132,7 @@ func (s *State) release(place cluster.Place) error {
 		s.unserve(w.byJoin)
 	}
 	if n.report != nil {
-		w.failed--
-		s.failed = slices.DeleteFunc(s.failed, func(p cluster.Place) bool { return p == place })
+		s.unfail(w, place)
 	}
 	*n = node{}
 	return nil

@@ -36,7 +36,8 @@ type requirement struct {
 	cluster.Requires
 	key        string
 	conditions []int
-	missing    int // conditions not met; 0: the answer is complete
+	missing    int  // conditions not met; 0: the answer is complete
+	told       bool // it was complete before: somebody may know the answer
 }
 
 // connect builds the graph of conditions from the definition, once.
@@ -85,6 +86,7 @@ func (s *State) connect() {
 					s.requirements[r].missing++
 				}
 			}
+			s.requirements[r].told = s.requirements[r].missing == 0
 		}
 		w.requirement = r
 	}
@@ -157,6 +159,9 @@ func (s *State) serve(conditions []int) {
 		if condition.need--; condition.need == 0 {
 			for _, r := range condition.serves {
 				s.requirements[r].missing--
+				if s.requirements[r].missing == 0 {
+					s.requirements[r].told = true
+				}
 			}
 		}
 	}
@@ -174,12 +179,12 @@ func (s *State) unserve(conditions []int) {
 	}
 }
 
-// told tells whether an answer that names nodes of w is complete, and so may
+// told tells whether an answer that names nodes of w was complete, and so may
 // be known to somebody.
 func (s *State) told(w *workspace) bool {
 	for _, c := range w.byJoin {
 		for _, r := range s.conditions[c].serves {
-			if s.requirements[r].missing == 0 {
+			if s.requirements[r].told {
 				return true
 			}
 		}

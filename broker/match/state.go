@@ -16,6 +16,7 @@ type State struct {
 	seq     uint64
 	created Created
 	at      time.Time
+	expires time.Time
 
 	locked, cancelled, expired bool
 	added                      []cluster.Data
@@ -60,6 +61,7 @@ type node struct {
 	joined     time.Time
 	reported   time.Time
 	report     *Report
+	retries    int
 }
 
 // New is a context of which nothing is known yet; its first event must be
@@ -99,8 +101,12 @@ func (s *State) Apply(e Event) error {
 		err = s.lock()
 	case e.Reported != nil:
 		err = s.report(e.At, *e.Reported)
+	case e.Retried != nil:
+		err = s.retry(*e.Retried)
 	case e.Released != nil:
 		err = s.release(e.Released.Place)
+	case e.Extended != nil:
+		err = s.extend(e.At, e.Extended.Expires)
 	case e.Cancelled != nil:
 		s.cancelled = true
 	case e.Expired != nil:
@@ -124,7 +130,7 @@ func (s *State) create(at time.Time, c Created) error {
 	if err := cluster.CheckName(c.ID); err != nil {
 		return fmt.Errorf("%w: context id: %w", ErrInvalid, err)
 	}
-	s.created, s.at, s.locked = c, at, !c.Open
+	s.created, s.at, s.expires, s.locked = c, at, c.Expires, !c.Open
 	s.position = map[string]int{}
 	s.claims = map[string]cluster.Place{}
 	s.ips = map[netip.Addr]cluster.Place{}
@@ -318,5 +324,16 @@ func (s *State) lock() error {
 	}
 	s.locked = true
 	s.serve([]int{lockedCondition})
+	return nil
+}
+
+func (s *State) extend(at, expires time.Time) error {
+	if expires.Equal(s.expires) {
+		return ErrRepeated
+	}
+	if !expires.After(at) {
+		return fmt.Errorf("%w: the new end, %s, is over already", ErrInvalid, expires.Format(time.RFC3339))
+	}
+	s.expires = expires
 	return nil
 }

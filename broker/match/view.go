@@ -15,6 +15,9 @@ func (s *State) Seq() uint64 { return s.seq }
 // Created returns the first event.
 func (s *State) Created() (Created, time.Time) { return s.created, s.at }
 
+// Expires is when the context ends by itself.
+func (s *State) Expires() time.Time { return s.expires }
+
 // Ended tells whether the context was cancelled or has expired.
 func (s *State) Ended() bool { return s.cancelled || s.expired }
 
@@ -232,6 +235,12 @@ func (s *State) Nodes() []Node {
 		}
 	}
 	return list
+}
+
+// Has tells whether the definition has a node of that place.
+func (s *State) Has(place cluster.Place) bool {
+	i, known := s.position[place.Workspace]
+	return known && place.Index >= 0 && place.Index < len(s.workspaces[i].nodes)
 }
 
 // Node returns one node of the definition.

@@ -184,9 +184,13 @@ func (c *Client) Extend(ctx context.Context, id string, expires time.Time) error
 
 // NodeLog returns what a node has logged from an offset on. Where there is
 // nothing yet, and the node is at work, the broker holds the answer until there
-// is, for MaxHold at most.
+// is, for MaxHold at most. A negative offset means all that there is, at once.
 func (c *Client) NodeLog(ctx context.Context, id, node string, offset int64) (log NodeLog, err error) {
-	_, err = c.call(ctx, http.MethodGet, "/v1/contexts/"+url.PathEscape(id)+"/nodes/"+url.PathEscape(node)+"/log?offset="+strconv.FormatInt(offset, 10), nil, &log, maxAnswer)
+	path := "/v1/contexts/" + url.PathEscape(id) + "/nodes/" + url.PathEscape(node) + "/log"
+	if offset >= 0 {
+		path += "?offset=" + strconv.FormatInt(offset, 10)
+	}
+	_, err = c.call(ctx, http.MethodGet, path, nil, &log, maxAnswer)
 	return log, err
 }
 

@@ -190,10 +190,26 @@ type LogText struct {
 	Text   string `json:"text"`   // MaxLog bytes at most
 }
 
+// maxOffset is more than any node logs.
+const maxOffset = 1 << 50
+
+// Check tells whether a piece of a log is within its limits.
+func (l *LogText) Check() error {
+	switch {
+	case len(l.Text) > MaxLog:
+		return fmt.Errorf("the piece of the log is longer than %d KiB: send its end", MaxLog>>10)
+	case l.Offset < 0 || l.Offset > maxOffset:
+		return errors.New("the offset is no place in a log")
+	}
+	return nil
+}
+
 // NodeLog is what the broker has of a node's log from some offset on: the end
-// of it, where more was written than is kept.
+// of it, where more was written than is kept. What is missing is noted in the
+// text, so Next is not always Offset and the text's length.
 type NodeLog struct {
 	Offset int64     `json:"offset"` // of Text
+	Next   int64     `json:"next"`   // where to ask on
 	Text   string    `json:"text"`
 	State  NodeState `json:"state"` // ok and error: nothing more will come
 }

@@ -72,3 +72,16 @@ func (c *NodeClient) Report(ctx context.Context, report Report) error {
 	_, err := c.call(ctx, http.MethodPost, c.context+"/report", report, nil, maxAnswer)
 	return err
 }
+
+// Log sends a piece of the node's log, for those who watch.
+func (c *NodeClient) Log(ctx context.Context, piece LogText) error {
+	_, err := c.call(ctx, http.MethodPost, c.context+"/log", piece, nil, maxAnswer)
+	return err
+}
+
+// Retry takes this node's report back: it begins again. Where there is no
+// report it changes nothing.
+func (c *NodeClient) Retry(ctx context.Context) error {
+	_, err := c.call(ctx, http.MethodPost, c.context+"/retry", nil, nil, maxAnswer)
+	return err
+}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"nimbus/broker/cluster"
 )
@@ -16,4 +17,13 @@ func (l *Launch) WriteConsoles(texts map[string]string) (dir string, err error) 
 		reports = append(reports, report{node + ".txt", text})
 	}
 	return l.writeSet("consoles", reports)
+}
+
+// Console reads what WriteConsoles kept of a node's instance.
+func (l *Launch) Console(node string) (string, error) {
+	if _, err := cluster.ParsePlace(node); err != nil {
+		return "", err
+	}
+	text, err := readBounded(filepath.Join(l.Dir, "consoles", node+".txt"), maxReport)
+	return string(text), err
 }

@@ -2,7 +2,9 @@ package history
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -122,7 +124,7 @@ func nodeReport(n *wire.Node, at time.Time) string {
 	line := func(name, text string) {
 		fmt.Fprintf(&b, "%s: %s\n", name, orElse(oneLine(text), "(not supplied)"))
 	}
-	fmt.Fprintf(&b, "Report of %s, %s\n", oneLine(n.Node), localTime(at))
+	fmt.Fprintf(&b, "%s%s\n", reportOf(n.Node), localTime(at))
 
 	failed := n.State == wire.NodeError
 	b.WriteString(heading("STATUS"))
@@ -171,4 +173,31 @@ func yesNo(yes bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// reportOf begins the report of a node.
+func reportOf(node string) string { return "Report of " + oneLine(node) + ", " }
+
+// maxReport is the largest report that is read back, in bytes.
+const maxReport = 4 << 20
+
+// NodeReport finds the report of a node among those that WriteContextReports
+// wrote last; where there is none the error is fs.ErrNotExist.
+func (l *Launch) NodeReport(node string) (path, text string, err error) {
+	dir := filepath.Join(l.Dir, "reports-ctx")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", "", err
+	}
+	for _, e := range entries {
+		if !strings.Contains(e.Name(), "-vm-") || !e.Type().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		text, err := readBounded(path, maxReport)
+		if err == nil && strings.HasPrefix(string(text), reportOf(node)) {
+			return path, string(text), nil
+		}
+	}
+	return "", "", fmt.Errorf("%w: %s has no report of node %s", fs.ErrNotExist, dir, node)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Launch is one directory of the history.
@@ -46,8 +47,51 @@ func (l *Launch) Record() (Record, error) {
 }
 
 // Save replaces launch.json as a whole; when it returns, the record is on the
-// disk. What Record would refuse is refused here.
+// disk. What Record would refuse is refused here. The end of a launch that is
+// written down stays as it is: Extend moves it, also while another command
+// works on the launch and saves what it knows.
 func (l *Launch) Save(record Record) error {
+	return l.exclusively(func() error {
+		if known, err := l.Record(); err == nil {
+			record.Expires = known.Expires
+		}
+		return l.write(record)
+	})
+}
+
+// Extend moves the time at which the launch ends by itself. It needs no Lock.
+func (l *Launch) Extend(expires time.Time) error {
+	return l.exclusively(func() error {
+		record, err := l.Record()
+		if err != nil {
+			return err
+		}
+		record.Expires = expires
+		return l.write(record)
+	})
+}
+
+// exclusively keeps others from replacing the record for a moment. What is
+// locked is the directory: the record itself is another file after each write.
+func (l *Launch) exclusively(replace func() error) error {
+	dir, err := os.Open(l.Dir)
+	if err != nil {
+		return fmt.Errorf("%s: not written: %v", filepath.Join(l.Dir, recordFile), err)
+	}
+	defer dir.Close()
+	for {
+		err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %v", l.Dir, err)
+	}
+	return replace()
+}
+
+func (l *Launch) write(record Record) error {
 	path := filepath.Join(l.Dir, recordFile)
 	if record.Handle == "" {
 		record.Handle = l.Handle

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -323,4 +324,46 @@ func FuzzRecord(f *testing.F) {
 			t.Fatalf("changed on the way (%v):\n%s\n%s", err, once, twice)
 		}
 	})
+}
+
+// Extend moves the end of a launch that somebody else is at work on, and what
+// that one saves does not take it back.
+func TestExtendIsKept(t *testing.T) {
+	h, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := h.New("cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Extend(time.Now()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a launch without a record was extended: %v", err)
+	}
+	record := someRecord(t)
+	if err := l.Save(record); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	end := record.Expires
+	all.Go(func() {
+		for range 20 {
+			record.State = OK
+			if err := l.Save(record); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	all.Go(func() {
+		for range 20 {
+			end = end.Add(time.Hour)
+			if err := l.Extend(end); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	all.Wait()
+	if got, err := l.Record(); err != nil || !got.Expires.Equal(end) || got.State != OK {
+		t.Errorf("%v: %s, ends at %v, want %v", err, got.State, got.Expires, end)
+	}
 }

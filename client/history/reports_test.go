@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -208,6 +209,14 @@ HOSTNAME: head-0.cluster-001
 SSH PUBLIC KEY: ` + hostKey + "\n"
 	if got := text(t, dir, "OK-vm-1.txt"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if path, got, err := l.NodeReport("head-0"); err != nil || path != filepath.Join(dir, "OK-vm-1.txt") || got != want {
+		t.Errorf("read back from %s: %v\n%s", path, err, got)
+	}
+	for _, node := range []string{"head-00", "head", "../x"} {
+		if path, _, err := l.NodeReport(node); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is in %s: %v", node, path, err)
+		}
 	}
 	for _, name := range []string{"CTX-OK.txt", "OK-vm-1.txt"} {
 		if m := mode(t, filepath.Join(dir, name)); m != 0o600 {

@@ -27,6 +27,8 @@ type Fake struct {
 	OnPrepare func(ctx context.Context, p cloud.Preparation) error
 	// OnLimits says what there is room for; nil: no bounds.
 	OnLimits func(networks map[string]int) ([]cloud.Limit, error)
+	// OnConsole fails Console.
+	OnConsole func(i cloud.Instance) error
 	// Started is called with each new instance, as if it now booted.
 	Started func(i cloud.Instance, r cloud.Request)
 	// OnEnter runs a program in an instance; nil: Enter fails.
@@ -282,6 +284,11 @@ func (f *Fake) Images(context.Context) ([]cloud.Image, error) {
 
 // Console returns a line with the instance's name.
 func (f *Fake) Console(_ context.Context, i cloud.Instance) ([]byte, error) {
+	if f.OnConsole != nil {
+		if err := f.OnConsole(i); err != nil {
+			return nil, err
+		}
+	}
 	return []byte("console of " + i.Name + "\n"), nil
 }
 
