@@ -23,6 +23,7 @@ func Commands(env *Env) []*cli.Command {
 		{env.listCommand(), listHelp},
 		{env.ctxStatusCommand(), ctxStatusHelp},
 		{env.loginCommand(), loginHelp},
+		{env.doctorCommand(), doctorHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary

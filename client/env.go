@@ -48,6 +48,8 @@ type Env struct {
 	FindBroker   func(ctx context.Context, dir string) (Broker, error)
 	OpenBroker   func(wire.Endpoint) (Broker, error)
 	OpenCloud    func(name string, s settings.Settings) (cloud.Driver, error)
+
+	machine machine // that a doctor looks at; nil: this one
 }
 
 // Broker is what the client asks of a broker; *wire.Client is one.

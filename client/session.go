@@ -27,13 +27,12 @@ type session struct {
 // open reads the settings of a command; what the command line says wins.
 func (env *Env) open(c *cli.Context) (*session, error) {
 	s := &session{env: env, out: newOutput(env, formatOf(c))}
-	file, must := filepath.Join(env.ConfigDir, "config.toml"), false
-	if conf := c.String("conf"); conf != "" {
-		file, must = env.expand(conf), true
+	conf := c.String("conf")
+	if conf != "" {
 		s.extra = append(s.extra, "--conf", conf)
 	}
 	var err error
-	if s.settings, err = settings.Load(file, must); err != nil {
+	if s.settings, err = settings.Load(env.settingsFile(conf), conf != ""); err != nil {
 		return nil, &Failure{Code: exitUsage, Text: err.Error()}
 	}
 	if dir := c.String("history-dir"); dir != "" {
@@ -52,6 +51,19 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 		return nil, &Failure{Code: exitUsage, Text: err.Error()}
 	}
 	return s, nil
+}
+
+// settingsFile is the one that --conf names, else the usual one.
+func (env *Env) settingsFile(conf string) string {
+	if conf != "" {
+		return env.expand(conf)
+	}
+	return filepath.Join(env.ConfigDir, "config.toml")
+}
+
+// withDefaults is a session for what must work though the settings do not.
+func (env *Env) withDefaults(f format) *session {
+	return &session{env: env, settings: settings.Default(), out: newOutput(env, f)}
 }
 
 // inSession is the frame of a command that takes options only.
@@ -76,12 +88,16 @@ func (s *session) useBroker(url string) {
 	}
 }
 
-func (s *session) history() (*history.History, error) {
-	dir := filepath.Join(s.env.StateDir, "history")
+// historyDir is where launches are remembered.
+func (s *session) historyDir() string {
 	if s.settings.HistoryDir != "" {
-		dir = s.env.expand(s.settings.HistoryDir)
+		return s.env.expand(s.settings.HistoryDir)
 	}
-	h, err := history.Open(dir)
+	return filepath.Join(s.env.StateDir, "history")
+}
+
+func (s *session) history() (*history.History, error) {
+	h, err := history.Open(s.historyDir())
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: err.Error()}
 	}
@@ -155,12 +171,12 @@ func (s *session) endpoint(url string) (wire.Endpoint, error) {
 	var err error
 	if s.settings.BrokerCA != "" {
 		if e.CA, err = readText(s.env.expand(s.settings.BrokerCA)); err != nil {
-			return e, fmt.Errorf("broker_ca: %v", err)
+			return e, fmt.Errorf("broker_ca: %w", err)
 		}
 	}
 	if s.settings.BrokerKey != "" {
 		if e.Key, err = readText(s.env.expand(s.settings.BrokerKey)); err != nil {
-			return e, fmt.Errorf("broker_key: %v", err)
+			return e, fmt.Errorf("broker_key: %w", err)
 		}
 		e.Key = strings.TrimSpace(e.Key)
 	}

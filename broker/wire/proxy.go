@@ -14,6 +14,10 @@ import (
 	"time"
 )
 
+// ErrProxy marks what a proxy is to blame for, or what the environment says of
+// it.
+var ErrProxy = errors.New("proxy")
+
 // A proxyFunc names the proxy that leads to an address, host:port; nil says
 // that there is none between.
 type proxyFunc func(address string) (*url.URL, error)
@@ -27,7 +31,7 @@ func direct(string) (*url.URL, error) { return nil, nil }
 func ProxyFor(address string) (*url.URL, error) {
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: address}})
 	if err != nil || proxy != nil && (proxy.Hostname() == "" || proxy.Scheme != "http" && proxy.Scheme != "https") {
-		return nil, errors.New("HTTPS_PROXY must read http://host:port or https://host:port") // what it does read may hold a password
+		return nil, fmt.Errorf("%w: HTTPS_PROXY must read http://host:port or https://host:port", ErrProxy) // what it does read may hold a password
 	}
 	return proxy, nil
 }
@@ -49,7 +53,7 @@ func connect(ctx context.Context, address string, proxy *url.URL) (net.Conn, err
 	}
 	plain, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(proxy.Hostname(), port))
 	if err != nil {
-		return nil, fmt.Errorf("proxy %s: %w", proxy.Host, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrProxy, proxy.Host, err)
 	}
 	// Reading an answer does not end with ctx by itself.
 	stop := context.AfterFunc(ctx, func() { plain.SetDeadline(time.Unix(1, 0)) })
@@ -63,7 +67,7 @@ func connect(ctx context.Context, address string, proxy *url.URL) (net.Conn, err
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("proxy %s: %w", proxy.Host, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrProxy, proxy.Host, err)
 	}
 	return conn, nil
 }
