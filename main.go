@@ -121,7 +121,7 @@ func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:               "version",
 		Usage:              "print the version",
-		CustomHelpTemplate: "nimbus version: print the version of this program\n",
+		CustomHelpTemplate: versionHelp,
 		HideHelpCommand:    true,
 		Action: func(c *cli.Context) error {
 			info, ok := debug.ReadBuildInfo()
@@ -139,6 +139,16 @@ func versionCommand() *cli.Command {
 		},
 	}
 }
+
+const versionHelp = `Usage:
+  nimbus version
+
+Prints the version of this program, the revision that it was built from, and the
+Go version.
+
+Example:
+  nimbus version
+`
 
 func unknownCommand(name string, commands []*cli.Command) error {
 	var known []string

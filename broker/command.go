@@ -11,30 +11,33 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-const help = `nimbus broker: serve contexts
-
+const help = `Usage:
   nimbus broker --data DIR --listen ADDR --advertise URL [--config FILE]
 
-A client without a configured broker starts one for its own user by itself;
-this command is for a broker that others use, or that instances on a cloud
-must reach.
-
-  --config FILE      settings (TOML); flags win over it
-  --data DIR         contexts and keys, for the owner only
-  --listen ADDR      host:port to answer at; may be given several times
-                     (127.0.0.1:8443)
-  --advertise URL    https://host:port by which nodes reach this broker; may
-                     be given several times (the addresses listened on)
-  --log-level LEVEL  debug, info, warn or error
-  --log-format FORM  text or json
+Serves contexts to others. A client without a configured broker starts one for
+its own user by itself; this command is for a broker that others use, or that
+instances on a cloud must reach.
 
 At the first start it makes a CA and the owner's key in DIR/owner.key. A client
 uses that key (broker_key in its configuration), and the CA in DIR/ca.pem.
 
 Example: a broker for a testbed, reached by its nodes at 192.0.2.1
-
   nimbus broker --data /var/lib/nimbus-broker --listen 192.0.2.1:8443
   curl --cacert /var/lib/nimbus-broker/ca.pem https://192.0.2.1:8443/healthz
+
+Options:
+  --config FILE       settings (TOML); options win over it
+  --data DIR          contexts and keys, for the owner only
+                      (default /var/lib/nimbus-broker)
+  --listen ADDR       host:port to answer at; may be given several times
+                      (default 127.0.0.1:8443)
+  --advertise URL     https://host:port by which nodes reach this broker; may
+                      be given several times (default: the addresses listened
+                      on)
+  --log-level LEVEL   debug, info, warn or error
+  --log-format FORM   text or json
+
+Exit codes: 0 it was told to stop; 1 wrong parameters; 2 it cannot serve.
 `
 
 // Command is "nimbus broker".

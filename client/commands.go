@@ -24,6 +24,7 @@ func Commands(env *Env) []*cli.Command {
 		{env.ctxStatusCommand(), ctxStatusHelp},
 		{env.loginCommand(), loginHelp},
 		{env.doctorCommand(), doctorHelp},
+		{env.manCommand(), manHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary
