@@ -25,6 +25,8 @@ func Commands(env *Env) []*cli.Command {
 		{env.loginCommand(), loginHelp},
 		{env.doctorCommand(), doctorHelp},
 		{env.manCommand(), manHelp},
+		{env.completionCommand(), completionHelp},
+		{env.completeCommand(), completeHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary
