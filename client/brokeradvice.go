@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"nimbus/broker/wire"
@@ -16,7 +17,7 @@ import (
 
 // brokerAdvice says what to do when a broker could not be asked. An empty url
 // is this user's own broker.
-func (s *session) brokerAdvice(url string, err error) string {
+func (env *Env) brokerAdvice(url string, err error) string {
 	var (
 		refused *wire.Error
 		unknown x509.UnknownAuthorityError
@@ -28,26 +29,21 @@ func (s *session) brokerAdvice(url string, err error) string {
 	)
 	switch {
 	case errors.As(err, &refused):
-		if refused.Hint != "" {
-			return refused.Hint
-		}
 		switch {
 		case refused.Code == wire.Unauthorized && url != "":
-			return fmt.Sprintf("log in with %q, or name a key file in the setting broker_key", "nimbus login "+url)
-		case refused.Code == wire.Unavailable || refused.Code == wire.Internal:
+			return fmt.Sprintf("log in with %q (the owner's key is in owner.key in the broker's directory), or name a key file in the setting broker_key", "nimbus login "+url)
+		case refused.Hint == "" && (refused.Code == wire.Unavailable || refused.Code == wire.Internal):
 			return "try again; the broker's log says why"
 		}
-		return ""
+		return refused.Hint
 	case url == "":
-		return fmt.Sprintf("%q looks into it; its log is %s/broker.log", s.env.program()+" doctor", s.env.brokerDir())
+		return fmt.Sprintf("%q looks into it; its log is %s/broker.log", env.program()+" doctor", env.brokerDir())
 	case errors.Is(err, wire.ErrProxy):
 		return "check HTTPS_PROXY, or add the broker's host to NO_PROXY"
-	case errors.As(err, &unknown):
-		return fmt.Sprintf("a broker with a certificate of its own making needs its ca.pem: %q, or the setting broker_ca", "nimbus login --ca ca.pem "+url)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate is not valid now: check the clock of this machine, else have the certificate renewed"
-	case errors.As(err, &other):
-		return "another server answers there, or the ca.pem is that of another broker: ask its operator for the URL and ca.pem"
+	case errors.As(err, &unknown), errors.As(err, &other):
+		return fmt.Sprintf("a broker with a certificate of its own making needs its ca.pem: %q, or the setting broker_ca; if it has that, another server answers there", "nimbus login --ca ca.pem "+url)
 	case errors.As(err, &plain):
 		return "what answers there does not speak HTTPS: check the port in the URL"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -60,7 +56,7 @@ func (s *session) brokerAdvice(url string, err error) string {
 		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "nothing answers there: check the URL, the network, firewalls and HTTPS_PROXY"
 	}
-	return fmt.Sprintf("%q looks into it", s.env.program()+" doctor --broker "+url)
+	return fmt.Sprintf("%q looks into it", env.program()+" doctor --broker "+url)
 }
 
 // program is how a command is called whose name is not one of the classic
@@ -70,4 +66,13 @@ func (env *Env) program() string {
 		return "nimbus"
 	}
 	return env.Command
+}
+
+// loginAdvice says what to do when a login was refused.
+func (env *Env) loginAdvice(url string, err error) string {
+	advice := env.brokerAdvice(url, err)
+	if wire.CodeOf(err) == wire.Unauthorized {
+		advice = "give the key of an account there: the owner's is in owner.key in the broker's directory"
+	}
+	return strings.TrimSuffix("nothing was stored; "+advice, "; ")
 }

@@ -223,14 +223,14 @@ func TestDoctor(t *testing.T) {
 		{"certificate of another", func(s *sick) {
 			s.configured()
 			s.broker.infoErr = x509.HostnameError{Certificate: &x509.Certificate{}, Host: "b"}
-		}, " - another server answers there"},
+		}, "another server answers there"},
 		{"certificate too old", func(s *sick) { s.configured(); s.broker.infoErr = x509.CertificateInvalidError{Reason: x509.Expired} }, " - its certificate is not valid now: check the clock"},
 		{"proxy", func(s *sick) {
 			s.configured()
 			s.broker.infoErr = fmt.Errorf("%w p: refused: %w", wire.ErrProxy, syscall.ECONNREFUSED)
 		}, " - check HTTPS_PROXY, or add"},
 		{"silence", func(s *sick) { s.configured(); s.broker.infoErr = context.DeadlineExceeded }, " - nothing answers there: check the URL, the network, firewalls"},
-		{"no key", func(s *sick) { s.configured(); s.broker.keyErr = wire.Errorf(wire.Unauthorized, "who are you?") }, "fail  broker " + elsewhere + `: key: who are you? - log in with "nimbus login ` + elsewhere + `"`},
+		{"no key", func(s *sick) { s.configured(); s.broker.keyErr = wire.Errorf(wire.Unauthorized, "who are you?") }, "fail  broker " + elsewhere + `: key: who are you? - log in with "nimbus login ` + elsewhere + `" (the owner`},
 		{"no CA file", func(s *sick) {
 			s.mkdir("config", 0o700)
 			s.write("config/config.toml", "broker = \""+elsewhere+"\"\nbroker_ca = \"~/none\"\n")

@@ -48,7 +48,7 @@ func checkOwnBroker(ctx context.Context, p *patient) []cloud.Finding {
 	}
 	contexts, err := own.broker.Contexts(ctx)
 	if err != nil {
-		return fail(p.brokerAdvice("", err), "your own broker: %v", err)
+		return fail(p.env.brokerAdvice("", err), "your own broker: %v", err)
 	}
 	where := "no address yet"
 	if len(own.info.Brokers) > 0 {
@@ -77,7 +77,7 @@ func checkBroker(ctx context.Context, p *patient) []cloud.Finding {
 	defer cancel()
 	endpoint, err := p.endpoint(url)
 	if err != nil {
-		return fail(p.brokerAdvice(url, err), "broker %s: %v", url, err)
+		return fail(p.env.brokerAdvice(url, err), "broker %s: %v", url, err)
 	}
 	broker, err := p.env.OpenBroker(endpoint)
 	if err != nil {
@@ -86,12 +86,12 @@ func checkBroker(ctx context.Context, p *patient) []cloud.Finding {
 	asked := p.env.Now()
 	who, err := inform(ctx, broker)
 	if err != nil {
-		return fail(p.brokerAdvice(url, err), "broker %s: %v", url, err)
+		return fail(p.env.brokerAdvice(url, err), "broker %s: %v", url, err)
 	}
 	all := fine("broker %s: answers, and proves who it is", url)
 	all = append(all, checkClock(url, who, asked, p.env.Now())...)
 	if contexts, err := broker.Contexts(ctx); err != nil {
-		all = append(all, fail(p.brokerAdvice(url, err), "broker %s: key: %v", url, err)...)
+		all = append(all, fail(p.env.brokerAdvice(url, err), "broker %s: key: %v", url, err)...)
 	} else {
 		all = append(all, fine("broker %s: takes your key, holds %s of yours", url, count(len(contexts), "context"))...)
 	}

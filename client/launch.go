@@ -238,15 +238,7 @@ func (r *run) brokerError(err error) error {
 	if where == "" {
 		where = "your own"
 	}
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", where, err)}
-	var refused *wire.Error
-	if errors.As(err, &refused) {
-		f.Advice = refused.Hint
-		if refused.Code == wire.Unauthorized && f.Advice == "" {
-			f.Advice = "log in with \"nimbus login " + where + "\", or name a key file in broker_key"
-		}
-	}
-	return f
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", where, err), Advice: r.env.brokerAdvice(r.settings.Broker, err)}
 }
 
 func publicKeys(key loginkey.Key) []string {

@@ -62,7 +62,7 @@ func (env *Env) loginCommand() *cli.Command {
 			// A key that does not work is worth nothing: ask for what only an
 			// account may see.
 			if _, err := client.Contexts(c.Context); err != nil {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v", url, err), Advice: "nothing was stored"}
+				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v", url, err), Advice: env.loginAdvice(url, err)}
 			}
 			if err := env.storeLogin(e); err != nil {
 				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Completion of nimbus for bash: source <(nimbus completion bash)
 # The candidates come from the program itself.
 
