@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,7 +77,7 @@ func Command() *cli.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
 			defer stop()
-			return Run(ctx, config, version, newLog(c.App.ErrWriter, config))
+			return advised(Run(ctx, config, version, newLog(c.App.ErrWriter, config)))
 		},
 	}
 }
@@ -87,6 +88,34 @@ type usageError struct{ error }
 
 func (usageError) ExitCode() int { return 1 }
 func (usageError) Hint() string  { return "nimbus broker --help" }
+
+// advisedError says what to do as well.
+type advisedError struct {
+	error
+	hint string
+}
+
+func (e advisedError) Hint() string  { return e.hint }
+func (e advisedError) Unwrap() error { return e.error }
+
+// advised adds what to do about what keeps a broker from serving.
+func advised(err error) error {
+	for _, known := range []struct {
+		err  error
+		hint string
+	}{
+		{syscall.EADDRINUSE, "another program listens there, perhaps another broker: give another port with --listen, or end that program (\"ss -ltnp\" names it)"},
+		{syscall.EADDRNOTAVAIL, "this machine does not have that address: give one of its own with --listen (\"ip address\" lists them)"},
+		{syscall.EACCES, "run it as a user who may do that: ports below 1024 are root's, and the directory of --data is its owner's"},
+		{syscall.ENOSPC, "free some space, or give a directory elsewhere with --data"},
+		{syscall.EROFS, "give a directory that can be written to with --data"},
+	} {
+		if errors.Is(err, known.err) {
+			return advisedError{err, known.hint}
+		}
+	}
+	return err
+}
 
 // configure lays the flags over the file.
 func configure(c *cli.Context) (Config, error) {

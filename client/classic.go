@@ -230,7 +230,7 @@ func (p *classicParser) call(action string) []string {
 }
 
 func notHere(name string) error {
-	return &Failure{Code: exitUsage, Text: fmt.Sprintf("this version does not have --%s", name)}
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("this version does not have --%s", name), Advice: "--extrahelp explains all options that there are"}
 }
 
 func classicNames() []string {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"nimbus/client/settings"
 	"nimbus/cloud"
 )
 
@@ -135,14 +134,13 @@ func globQuote(dir string) string {
 }
 
 func checkKnownHosts(_ context.Context, p *patient) []cloud.Finding {
-	file := p.settings.KnownHosts
-	switch file {
-	case settings.KnownHostsOff:
-		return info("known_hosts: host keys are not stored (known_hosts is \"none\")")
-	case "":
-		file = p.env.SSHKnownHosts
+	file, err := p.knownHostsFile()
+	if err != nil {
+		return fail("set known_hosts to a whole path", "%v", err)
 	}
-	file = p.env.expand(file)
+	if file == "" {
+		return info("known_hosts: host keys are not stored (known_hosts is \"none\")")
+	}
 	const advice = `make it writable for you, or set known_hosts to another file or "none"`
 	if info, err := os.Lstat(file); err == nil {
 		if info.IsDir() {

@@ -212,7 +212,7 @@ func (r *run) note(machines []deploy.Machine) {
 
 func (r *run) save() error {
 	if err := r.launch.Save(r.record); err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: r.doctorAdvice()}
 	}
 	return nil
 }
@@ -226,7 +226,7 @@ func (r *run) openLogs(info, debug io.Writer) {
 }
 
 func (r *run) cloudError(err error) error {
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err)}
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.doctorAdvice("--cloud", r.record.Cloud)}
 	if errors.Is(err, cloud.ErrNoCapacity) {
 		f.Advice = "ask for fewer instances, or try again when others have ended"
 	}

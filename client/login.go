@@ -44,20 +44,20 @@ func (env *Env) loginCommand() *cli.Command {
 			}
 			e := wire.Endpoint{URLs: []string{url}}
 			if err := wire.CheckURL(url); err != nil {
-				return &Failure{Code: exitUsage, Text: "login: " + err.Error()}
+				return &Failure{Code: exitUsage, Text: "login: " + err.Error(), Advice: "for example: nimbus login https://broker.example.org:8443"}
 			}
 			var err error
 			if file := c.String("ca"); file != "" {
 				if e.CA, err = readText(env.expand(file)); err != nil {
-					return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %v", err)}
+					return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %v", err), Advice: "ca.pem is in the data directory of the broker: ask its operator for it"}
 				}
 			}
 			if e.Key, err = env.readKey(c.String("key")); err != nil {
-				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
+				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err), Advice: "name a file with the account's key with --key, or write the key to standard input"}
 			}
 			client, err := wire.NewClient(e)
 			if err != nil {
-				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
+				return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err), Advice: "--ca must name the broker's ca.pem"}
 			}
 			// A key that does not work is worth nothing: ask for what only an
 			// account may see.
@@ -65,7 +65,7 @@ func (env *Env) loginCommand() *cli.Command {
 				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v", url, err), Advice: env.loginAdvice(url, err)}
 			}
 			if err := env.storeLogin(e); err != nil {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}
+				return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err), Advice: "make that directory writable for you, or set XDG_CONFIG_HOME to another"}
 			}
 			fmt.Fprintf(env.Stdout, "Logged in at %s.\nTo use it always, write into %s:\n  broker = %q\n", url, filepath.Join(env.ConfigDir, "config.toml"), url)
 			return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -41,9 +42,13 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
 	}
 	gone := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
-		Advice: "it ends with its launch; the reports of the run are in the history directory"}
+		Advice: "it ends with its launch; the reports of the run are in " + filepath.Join(s.historyDir(), record.Handle)}
 	if record.State == history.Terminated {
+		gone.Text += ": it was terminated"
 		return gone
+	}
+	if over := s.env.Now().Sub(record.Expires); over > 0 {
+		gone.Text += fmt.Sprintf(": its time was over %s ago", spanText(over))
 	}
 	broker, err := s.findBroker(ctx, record.Context.Broker)
 	if err == nil {
@@ -165,7 +170,7 @@ func (s *session) ctxStatus(ctx context.Context, handle string) error {
 		}
 	}
 	if !ok {
-		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle)}
+		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle), Advice: fmt.Sprintf("%q says more of each", s.command("nodes", "--handle", handle))}
 	}
 	return nil
 }

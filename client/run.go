@@ -145,6 +145,9 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkImages(def); err != nil {
+		return nil, err
+	}
 	driver, err := s.cloud(s.settings.Cloud)
 	if err != nil {
 		return nil, err
@@ -168,16 +171,16 @@ func (s *session) newRun(o runOptions) (*run, error) {
 	}
 	launch, err := h.New(kind)
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	unlock, err := launch.Lock()
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	info, debug, err := launch.RunLog()
 	if err != nil {
 		unlock()
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	now := s.env.Now()
 	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
@@ -203,7 +206,7 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 			NICs: []cluster.NIC{{Network: "public", Interface: cluster.PublicNIC, WantLogin: true}},
 		}}}
 		if err := def.Check().Err(); err != nil {
-			return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--name: %v", err)}
+			return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--name: %v", err), Advice: fmt.Sprintf("%q lists images", s.command("list"))}
 		}
 		return def, "", nil
 	}
@@ -215,7 +218,7 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 		s.out.warn("%s\n", p)
 	}
 	if n := problems.Errors(); n > 0 {
-		return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: nothing was launched", o.file, count(n, "error"))}
+		return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: nothing was launched", o.file, count(n, "error")), Advice: definitionAdvice}
 	}
 	if source, err = filepath.Abs(s.env.expand(o.file)); err != nil {
 		source = o.file
@@ -231,7 +234,7 @@ func readDefinition(file string) (*cluster.Definition, cluster.Problems, error) 
 		if errors.As(err, &p) {
 			err = p.Err
 		}
-		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err)}
+		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err), Advice: pathAdvice(file)}
 	}
 	defer f.Close()
 	def, problems := cluster.Read(file, f)

@@ -33,7 +33,7 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 	}
 	var err error
 	if s.settings, err = settings.Load(env.settingsFile(conf), conf != ""); err != nil {
-		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+		return nil, &Failure{Code: exitUsage, Text: err.Error(), Advice: settingsAdvice}
 	}
 	if dir := c.String("history-dir"); dir != "" {
 		s.settings.HistoryDir = dir
@@ -48,7 +48,7 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 	}
 	s.useBroker(c.String("broker"))
 	if err := s.settings.Validate(); err != nil {
-		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+		return nil, &Failure{Code: exitUsage, Text: err.Error(), Advice: settingsAdvice}
 	}
 	return s, nil
 }
@@ -99,7 +99,7 @@ func (s *session) historyDir() string {
 func (s *session) history() (*history.History, error) {
 	h, err := history.Open(s.historyDir())
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	return h, nil
 }
@@ -116,7 +116,7 @@ func (s *session) launch(handle string) (*history.Launch, history.Record, error)
 	}
 	l, err := h.Get(handle)
 	if err != nil {
-		return nil, history.Record{}, &Failure{Code: exitUsage, Text: err.Error()}
+		return nil, history.Record{}, &Failure{Code: exitUsage, Text: err.Error(), Advice: fmt.Sprintf("%q lists all launches", s.command("status"))}
 	}
 	record, err := l.Record()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,7 +137,7 @@ func (s *session) cloud(name string) (cloud.Driver, error) {
 	}
 	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err)}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
 	}
 	return driver, nil
 }

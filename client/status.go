@@ -65,7 +65,7 @@ func (s *session) statusOfAll(ctx context.Context) error {
 	s.forgetExpired(h)
 	launches, err := h.List()
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	ask := s.asker(ctx, "")
 	list := []LaunchStatus{}

@@ -24,7 +24,7 @@ func (s *session) current(handle string) (*history.Launch, history.Record, error
 	}
 	launches, err := h.List()
 	if err != nil {
-		return nil, history.Record{}, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, history.Record{}, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	var alive []string
 	for _, l := range launches {

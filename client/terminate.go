@@ -103,7 +103,7 @@ func (s *session) unfinished() ([]string, error) {
 	}
 	launches, err := h.List()
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	var handles []string
 	for _, l := range launches {
@@ -130,7 +130,7 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	}
 	defer unlock()
 	if record, err = l.Record(); err != nil { // as it is now that it is ours
-		return t, &Failure{Code: exitFailed, Text: err.Error()}
+		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	t.State = record.State
 	if record.State == history.Terminated {
@@ -149,7 +149,7 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	record.State = history.Terminated
 	t.State = record.State
 	if err := l.Save(record); err != nil {
-		return t, &Failure{Code: exitFailed, Text: err.Error()}
+		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	s.out.say("  - ended %s\nTerminated '%s'\n", count(t.Instances, "instance"), handle)
 	return t, nil

@@ -129,7 +129,7 @@ func (r *run) check(ctx context.Context, w *watcher, l listing) error {
 			r.problem("%s", quoted("its console ended with", string(text)))
 		}
 	}
-	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, dead.Node, why)}
+	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, dead.Node, why), Advice: "with --keep the other machines stay, to be looked at"}
 }
 
 // waitContext returns when all nodes have reported ok. What it hears comes
