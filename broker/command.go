@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/store/boltstore"
 )
 
 const help = `Usage:
@@ -104,6 +106,7 @@ func advised(err error) error {
 		err  error
 		hint string
 	}{
+		{boltstore.ErrInUse, "use the broker that runs there, or end it first; one for something else needs a directory of its own (--data)"},
 		{syscall.EADDRINUSE, "another program listens there, perhaps another broker: give another port with --listen, or end that program (\"ss -ltnp\" names it)"},
 		{syscall.EADDRNOTAVAIL, "this machine does not have that address: give one of its own with --listen (\"ip address\" lists them)"},
 		{syscall.EACCES, "run it as a user who may do that: ports below 1024 are root's, and the directory of --data is its owner's"},

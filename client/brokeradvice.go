@@ -68,6 +68,10 @@ func (env *Env) program() string {
 	return env.Command
 }
 
+// brokerText is an error of a broker's client behind a text that says already
+// whose it is.
+func brokerText(err error) string { return strings.TrimPrefix(err.Error(), "broker: ") }
+
 // loginAdvice says what to do when a login was refused.
 func (env *Env) loginAdvice(url string, err error) string {
 	advice := env.brokerAdvice(url, err)

@@ -48,7 +48,7 @@ func checkOwnBroker(ctx context.Context, p *patient) []cloud.Finding {
 	}
 	contexts, err := own.broker.Contexts(ctx)
 	if err != nil {
-		return fail(p.env.brokerAdvice("", err), "your own broker: %v", err)
+		return fail(p.env.brokerAdvice("", err), "your own broker: %s", brokerText(err))
 	}
 	where := "no address yet"
 	if len(own.info.Brokers) > 0 {
@@ -77,21 +77,21 @@ func checkBroker(ctx context.Context, p *patient) []cloud.Finding {
 	defer cancel()
 	endpoint, err := p.endpoint(url)
 	if err != nil {
-		return fail(p.env.brokerAdvice(url, err), "broker %s: %v", url, err)
+		return fail(p.env.brokerAdvice(url, err), "broker %s: %s", url, brokerText(err))
 	}
 	broker, err := p.env.OpenBroker(endpoint)
 	if err != nil {
-		return fail("correct what it names; docs/settings.md explains each setting", "broker %s: %v", url, err)
+		return fail("correct what it names; docs/settings.md explains each setting", "broker %s: %s", url, brokerText(err))
 	}
 	asked := p.env.Now()
 	who, err := inform(ctx, broker)
 	if err != nil {
-		return fail(p.env.brokerAdvice(url, err), "broker %s: %v", url, err)
+		return fail(p.env.brokerAdvice(url, err), "broker %s: %s", url, brokerText(err))
 	}
 	all := fine("broker %s: answers, and proves who it is", url)
 	all = append(all, checkClock(url, who, asked, p.env.Now())...)
 	if contexts, err := broker.Contexts(ctx); err != nil {
-		all = append(all, fail(p.env.brokerAdvice(url, err), "broker %s: key: %v", url, err)...)
+		all = append(all, fail(p.env.brokerAdvice(url, err), "broker %s: key: %s", url, brokerText(err))...)
 	} else {
 		all = append(all, fine("broker %s: takes your key, holds %s of yours", url, count(len(contexts), "context"))...)
 	}

@@ -238,7 +238,7 @@ func (r *run) brokerError(err error) error {
 	if where == "" {
 		where = "your own"
 	}
-	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", where, err), Advice: r.env.brokerAdvice(r.settings.Broker, err)}
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %s", where, brokerText(err)), Advice: r.env.brokerAdvice(r.settings.Broker, err)}
 }
 
 func publicKeys(key loginkey.Key) []string {

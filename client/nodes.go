@@ -60,7 +60,7 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 	case errors.Is(err, ErrNoBroker) || code == wire.NotFound || code == wire.ContextGone:
 		return gone
 	}
-	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err), Advice: s.env.brokerAdvice(record.Context.Broker, err)}
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: s.env.brokerAdvice(record.Context.Broker, err)}
 }
 
 // contextNodes asks the broker for the nodes of a launch.
