@@ -385,6 +385,27 @@ func TestThisMachine(t *testing.T) {
 	}
 }
 
+// A checkedCloud knows what is wrong with it.
+type checkedCloud struct{ cloudtest.Fake }
+
+func (*checkedCloud) Check(context.Context) []cloud.Finding {
+	return []cloud.Finding{{Level: cloud.Fail, What: "quota: none is left", Advice: "ask for more"}}
+}
+
+// A driver elsewhere is asked what it lacks; one that cannot tell says nothing.
+func TestDoctorAsksTheDriver(t *testing.T) {
+	far := settings.Settings{Clouds: map[string]settings.Cloud{"far": {Driver: "far"}}}
+	var driver cloud.Driver = &checkedCloud{}
+	m := thisMachine{env: &Env{OpenCloud: func(string, settings.Settings) (cloud.Driver, error) { return driver, nil }}}
+	if got := m.cloud(t.Context(), "far", far); len(got) != 1 || got[0].What != "quota: none is left" {
+		t.Errorf("%+v", got)
+	}
+	driver = &cloudtest.Fake{}
+	if got := m.cloud(t.Context(), "far", far); got != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A broker that accepts and is silent hangs; nothing waits for it for ever.
 func TestBrokerThatHangs(t *testing.T) {
 	dir := t.TempDir()

@@ -22,17 +22,9 @@ func checkCloud(ctx context.Context, p *patient) []cloud.Finding {
 		all[i].What = fmt.Sprintf("cloud %q: %s", name, all[i].What)
 	}
 	if _, err := p.cloud(name); err != nil {
-		return append(all, fail(adviceOf(err, "what fails above says why; \"--cloud NAME\" chooses another"), "%v", err)...)
+		return append(all, fail("mend that, or choose another with --cloud NAME", "%v", err)...)
 	}
 	return append(all, fine("cloud %q: can be used", name)...)
-}
-
-// adviceOf is what an error advises, else something.
-func adviceOf(err error, otherwise string) string {
-	if f, ok := err.(*Failure); ok && f.Advice != "" {
-		return f.Advice
-	}
-	return otherwise
 }
 
 func checkOwnBroker(ctx context.Context, p *patient) []cloud.Finding {

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -112,9 +111,6 @@ func (m thisMachine) cloud(ctx context.Context, name string, s settings.Settings
 	driver, err := m.env.OpenCloud(name, s)
 	if err != nil {
 		return nil // said by whoever opens it
-	}
-	if closer, ok := driver.(io.Closer); ok {
-		defer closer.Close()
 	}
 	if checker, ok := driver.(cloud.Checker); ok {
 		return checker.Check(ctx)
