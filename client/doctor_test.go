@@ -168,6 +168,7 @@ func TestDoctor(t *testing.T) {
 			"fail  state directory: write HOME/state: permission denied - make it writable for you (after a call with sudo: chown), or set XDG_STATE_HOME"},
 		{"nor made", func(s *sick) { s.machine.locked = s.home }, "fail  history directory: write HOME: permission denied - make it writable for you (after a call with sudo: chown), or give another with --history-dir"},
 		{"a file in the way", func(s *sick) { s.args = []string{"--history-dir", s.path("hello.xml")} }, "fail  history directory: open HOME/hello.xml: not a directory - make it"},
+		{"a history that is not there yet", func(s *sick) { s.args = []string{"--history-dir", s.path("new/history")} }, "ok    history directory: HOME/new/history, 10 GiB free\n"},
 		{"others write", func(s *sick) { s.mkdir("state", 0o777) }, "fail  state directory: others may write to HOME/state - chmod go-w HOME/state"},
 		{"disk full", func(s *sick) { s.machine.space = 1 << 20 }, "fail  history directory: HOME has 1 MiB left - free some space, or give another with --history-dir"},
 		{"disk almost full", func(s *sick) { s.machine.space = 100 << 20 }, "warn  state directory: HOME has 100 MiB left - free some space"},
