@@ -17,38 +17,42 @@ import (
 	"nimbus/agent/phase"
 )
 
-const help = `nimbus agent: configure this machine as a node of a cluster
-
-  nimbus agent [--bootstrap FILE] [--config FILE] [--dry-run [--manifest FILE]]
+const help = `Usage:
+  nimbus agent [--bootstrap FILE] [--config FILE]
+  nimbus agent --dry-run [--manifest FILE]
   nimbus agent --rerun [--from PHASE]
 
-Finds the bootstrap document of this machine, joins the context, waits for the
-answer, runs the role scripts and reports. Meant to be started at every boot; on
-a machine that is no part of a cluster it says so in one line, changes nothing
-and ends with 0. Also called ctx-agent and launch.sh.
+Configures this machine as a node of a cluster: finds its bootstrap document,
+joins the context, waits for the answer, runs the role scripts and reports.
+Meant to be started at every boot; on a machine that is no part of a cluster it
+says so in one line, changes nothing and ends with 0. Also called ctx-agent and
+launch.sh.
 
-  --bootstrap FILE   read the bootstrap document from FILE and look nowhere else
-  --config FILE      settings (TOML; /opt/nimbus/ctx/ctx.conf)
-  --dry-run          print what was found and which scripts are there; change nothing
-  --manifest FILE    with --dry-run: print the steps of a saved manifest
-  --rerun            begin again on a machine that failed, or is done: the broker
-                     is told, and all scripts are run anew
-  --from PHASE       with --rerun: leave out the phases before this one; a
-                     number, or a name such as 1-ipandhost
-  --poweroff         after a failure, run the problem script and let it power off
-  --quiet            log warnings and errors only
-  --verbose          log more
-
-The options of the original agent (-z -r -a -s -c -b -p -q -v -t) are taken, too.
+The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
+their README.md says how to write one.
 
 Examples:
-
   nimbus agent --dry-run
   nimbus agent --dry-run --manifest /var/lib/nimbus/CONTEXT/manifest.json
   nimbus agent --rerun --from 3-data
 
-The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
-their README.md says how to write one.
+Options:
+  --bootstrap FILE    read the bootstrap document from FILE and look nowhere
+                      else
+  --config FILE       settings (TOML; default /opt/nimbus/ctx/ctx.conf)
+  --dry-run           print what was found and which scripts are there; change
+                      nothing
+  --manifest FILE     with --dry-run: print the steps of a saved manifest
+  --rerun             begin again on a machine that failed, or is done: the broker
+                      is told, and all scripts are run anew
+  --from PHASE        with --rerun: leave out the phases before this one; a
+                      number, or a name such as 1-ipandhost
+  --poweroff          after a failure, run the problem script and let it power
+                      off
+  --quiet             log warnings and errors only
+  --verbose           log more
+
+The options of the original agent (-z -r -a -s -c -b -p -q -v -t) are taken, too.
 
 Exit codes: 0 done, or nothing to do; 1 bad arguments; 2 bad configuration;
 3 this machine does not let the agent work; 4 it failed; 5 another agent is at

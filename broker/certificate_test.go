@@ -4,8 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +114,32 @@ func TestConfig(t *testing.T) {
 	} {
 		if err := load(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// The ACME server is elsewhere: what the environment says of proxies holds for
+// it, with roots of its own as without.
+func TestACMEGoesThroughProxies(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(roots, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []Config{{}, {ACMERoots: roots}} {
+		manager, err := acmeManager(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := http.DefaultTransport
+		if client := manager.Client.HTTPClient; client != nil {
+			transport = client.Transport
+		}
+		proxy := transport.(*http.Transport).Proxy
+		if reflect.ValueOf(proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
+			t.Errorf("%+v: no proxy of the environment", c)
 		}
 	}
 }

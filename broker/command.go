@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,32 +10,37 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"nimbus/broker/store/boltstore"
 )
 
-const help = `nimbus broker: serve contexts
-
+const help = `Usage:
   nimbus broker --data DIR --listen ADDR --advertise URL [--config FILE]
 
-A client without a configured broker starts one for its own user by itself;
-this command is for a broker that others use, or that instances on a cloud
-must reach.
-
-  --config FILE      settings (TOML); flags win over it
-  --data DIR         contexts and keys, for the owner only
-  --listen ADDR      host:port to answer at; may be given several times
-                     (127.0.0.1:8443)
-  --advertise URL    https://host:port by which nodes reach this broker; may
-                     be given several times (the addresses listened on)
-  --log-level LEVEL  debug, info, warn or error
-  --log-format FORM  text or json
+Serves contexts to others. A client without a configured broker starts one for
+its own user by itself; this command is for a broker that others use, or that
+instances on a cloud must reach.
 
 At the first start it makes a CA and the owner's key in DIR/owner.key. A client
 uses that key (broker_key in its configuration), and the CA in DIR/ca.pem.
 
 Example: a broker for a testbed, reached by its nodes at 192.0.2.1
-
   nimbus broker --data /var/lib/nimbus-broker --listen 192.0.2.1:8443
   curl --cacert /var/lib/nimbus-broker/ca.pem https://192.0.2.1:8443/healthz
+
+Options:
+  --config FILE       settings (TOML); options win over it
+  --data DIR          contexts and keys, for the owner only
+                      (default /var/lib/nimbus-broker)
+  --listen ADDR       host:port to answer at; may be given several times
+                      (default 127.0.0.1:8443)
+  --advertise URL     https://host:port by which nodes reach this broker; may
+                      be given several times (default: the addresses listened
+                      on)
+  --log-level LEVEL   debug, info, warn or error
+  --log-format FORM   text or json
+
+Exit codes: 0 it was told to stop; 1 wrong parameters; 2 it cannot serve.
 `
 
 // Command is "nimbus broker".
@@ -73,7 +79,7 @@ func Command() *cli.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
 			defer stop()
-			return Run(ctx, config, version, newLog(c.App.ErrWriter, config))
+			return advised(Run(ctx, config, version, newLog(c.App.ErrWriter, config)))
 		},
 	}
 }
@@ -84,6 +90,35 @@ type usageError struct{ error }
 
 func (usageError) ExitCode() int { return 1 }
 func (usageError) Hint() string  { return "nimbus broker --help" }
+
+// advisedError says what to do as well.
+type advisedError struct {
+	error
+	hint string
+}
+
+func (e advisedError) Hint() string  { return e.hint }
+func (e advisedError) Unwrap() error { return e.error }
+
+// advised adds what to do about what keeps a broker from serving.
+func advised(err error) error {
+	for _, known := range []struct {
+		err  error
+		hint string
+	}{
+		{boltstore.ErrInUse, "use the broker that runs there, or end it first; one for something else needs a directory of its own (--data)"},
+		{syscall.EADDRINUSE, "another program listens there, perhaps another broker: give another port with --listen, or end that program (\"ss -ltnp\" names it)"},
+		{syscall.EADDRNOTAVAIL, "this machine does not have that address: give one of its own with --listen (\"ip address\" lists them)"},
+		{syscall.EACCES, "run it as a user who may do that: ports below 1024 are root's, and the directory of --data is its owner's"},
+		{syscall.ENOSPC, "free some space, or give a directory elsewhere with --data"},
+		{syscall.EROFS, "give a directory that can be written to with --data"},
+	} {
+		if errors.Is(err, known.err) {
+			return advisedError{err, known.hint}
+		}
+	}
+	return err
+}
 
 // configure lays the flags over the file.
 func configure(c *cli.Context) (Config, error) {

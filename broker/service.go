@@ -378,7 +378,7 @@ func (s *Service) Retry(_ context.Context, n httpd.Node) error {
 
 // Info says who answers.
 func (s *Service) Info(context.Context) wire.Info {
-	return wire.Info{Version: s.Version, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers()}
+	return wire.Info{Version: s.Version, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers(), Now: time.Now().UTC()}
 }
 
 func claimant(n httpd.Node) match.Claimant {

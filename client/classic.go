@@ -98,6 +98,9 @@ var classicOptions = []classicOption{
 // notes are for standard error. It stops at the first thing it does not
 // understand, before anything is done.
 func Rewrite(args []string) (calls [][]string, notes []string, err error) {
+	if len(args) > 0 && args[0] == completeName { // a shell asks, nobody else
+		return [][]string{args}, nil, nil
+	}
 	p := classicParser{actions: map[string]bool{}}
 	for len(args) > 0 && err == nil {
 		args, err = p.next(args)
@@ -232,7 +235,7 @@ func (p *classicParser) call(action string) []string {
 }
 
 func notHere(name string) error {
-	return &Failure{Code: exitUsage, Text: fmt.Sprintf("this version does not have --%s", name)}
+	return &Failure{Code: exitUsage, Text: fmt.Sprintf("this version does not have --%s", name), Advice: "--extrahelp explains all options that there are"}
 }
 
 func classicNames() []string {

@@ -35,6 +35,10 @@ func Commands(env *Env) []*cli.Command {
 		{env.contextsCommand(), contextsHelp},
 		{env.loginCommand(), loginHelp},
 		{env.versionCommand(), versionHelp},
+		{env.doctorCommand(), doctorHelp},
+		{env.manCommand(), manHelp},
+		{env.completionCommand(), completionHelp},
+		{env.completeCommand(), completeHelp},
 	} {
 		c := entry.command
 		c.Usage = entry.text.summary

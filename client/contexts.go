@@ -45,7 +45,7 @@ func (s *session) contexts(ctx context.Context) error {
 		list, err = broker.Contexts(ctx)
 	}
 	if err != nil && !none {
-		return brokerFailure(url, err)
+		return s.env.brokerFailure(url, err)
 	}
 	if s.out.document(list) {
 		return nil

@@ -53,6 +53,7 @@ type Env struct {
 	OpenCloud   func(name string, s settings.Settings) (cloud.Driver, error)
 
 	results *results // Stdout, as the commands write to it
+	machine machine  // that a doctor looks at; nil: this one
 }
 
 // Broker is what the client asks of a broker; *wire.Client is one.

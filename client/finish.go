@@ -40,7 +40,7 @@ func (r *run) finish() error {
 func (r *run) writeVMReports() error {
 	dir, err := r.launch.WriteVMReports(r.record.Instances)
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: r.doctorAdvice()}
 	}
 	r.out.say("  - wrote reports to '%s'\n", dir)
 	r.out.event(Event{Event: "reports", Handle: r.launch.Handle, Path: dir})

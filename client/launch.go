@@ -258,7 +258,7 @@ func (r *run) note(machines []deploy.Machine) {
 
 func (r *run) save() error {
 	if err := r.launch.Save(r.record); err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: r.doctorAdvice()}
 	}
 	// "nimbus extend" may have moved the end meanwhile.
 	if now, err := r.launch.Record(); err == nil {
@@ -287,7 +287,7 @@ func (r *run) begin(unlock func()) error {
 }
 
 func (r *run) cloudError(err error) error {
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err)}
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.doctorAdvice("--cloud", r.record.Cloud)}
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		f.Advice = hint.Hint()
@@ -303,21 +303,13 @@ func (r *run) brokerError(err error) error {
 	if r.record.Context != nil {
 		where = r.record.Context.Broker
 	}
-	return brokerFailure(where, err)
+	return r.env.brokerFailure(where, err)
 }
 
 // brokerFailure is what to say when the broker at a URL (empty: this user's
 // own) does not do what was asked.
-func brokerFailure(url string, err error) error {
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %v", brokerName(url), err)}
-	var refused *wire.Error
-	if errors.As(err, &refused) {
-		f.Advice = refused.Hint
-		if refused.Code == wire.Unauthorized && f.Advice == "" {
-			f.Advice = "log in with \"nimbus login " + url + "\", or name a key file in broker_key"
-		}
-	}
-	return f
+func (env *Env) brokerFailure(url string, err error) error {
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker (%s): %s", brokerName(url), brokerText(err)), Advice: env.brokerAdvice(url, err)}
 }
 
 func publicKeys(key loginkey.Key) []string {

@@ -23,11 +23,11 @@ func (env *Env) networksCommand() *cli.Command {
 	return env.listing("networks", func(c *cli.Context, s *session, driver cloud.Driver) error {
 		networker, ok := driver.(cloud.Networker)
 		if !ok {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q cannot list its networks", s.settings.Cloud)}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q cannot list its networks", s.settings.Cloud), Advice: "its operator knows them"}
 		}
 		networks, err := networker.Networks(c.Context)
 		if err != nil {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("networks of cloud %q: %v", s.settings.Cloud, err)}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("networks of cloud %q: %v", s.settings.Cloud, err), Advice: s.doctorAdvice("--cloud", s.settings.Cloud)}
 		}
 		var rows [][2]string
 		for _, n := range networks {
@@ -50,11 +50,11 @@ func (env *Env) listCommand() *cli.Command {
 	return env.listing("list", func(c *cli.Context, s *session, driver cloud.Driver) error {
 		imager, ok := driver.(cloud.Imager)
 		if !ok {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q cannot list its images", s.settings.Cloud)}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q cannot list its images", s.settings.Cloud), Advice: "its operator knows them"}
 		}
 		images, err := imager.Images(c.Context)
 		if err != nil {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("images of cloud %q: %v", s.settings.Cloud, err)}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("images of cloud %q: %v", s.settings.Cloud, err), Advice: s.doctorAdvice("--cloud", s.settings.Cloud)}
 		}
 		var rows [][2]string
 		for _, i := range images {

@@ -258,8 +258,9 @@ func (env *Env) storeLogin(e wire.Endpoint) error {
 }
 
 // login reads a stored login; fs.ErrNotExist says that there is none.
-func (env *Env) login(url string) (wire.Endpoint, error) {
-	file := env.loginFile(url)
+func (env *Env) login(url string) (wire.Endpoint, error) { return readLogin(env.loginFile(url)) }
+
+func readLogin(file string) (wire.Endpoint, error) {
 	text, err := readText(file)
 	if err != nil {
 		return wire.Endpoint{}, err

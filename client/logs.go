@@ -228,11 +228,11 @@ const away = time.Minute
 // follow prints what the node logs until it has finished.
 func (n *nodeLog) follow(ctx context.Context) error {
 	if n.record.State == history.Terminated {
-		return n.printReport(contextGone(n.record))
+		return n.printReport(n.contextGone(n.record))
 	}
 	broker, err := n.findBroker(ctx, n.record.Context.Broker)
 	if errors.Is(err, ErrNoBroker) {
-		return n.printReport(contextGone(n.record))
+		return n.printReport(n.contextGone(n.record))
 	}
 	if err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
@@ -246,9 +246,9 @@ func (n *nodeLog) follow(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case (code == wire.NotFound || code == wire.ContextGone) && offset == 0:
-			return n.printReport(contextGone(n.record))
+			return n.printReport(n.contextGone(n.record))
 		case code == wire.NotFound || code == wire.ContextGone:
-			return contextGone(n.record)
+			return n.contextGone(n.record)
 		case wire.Final(err):
 			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
 		case err != nil:
@@ -308,7 +308,7 @@ func (n *nodeLog) again(ctx context.Context, broker Broker) (Broker, error) {
 		return broker, nil
 	}
 	if record, err := n.launch.Record(); err == nil && record.State == history.Terminated {
-		return nil, contextGone(record)
+		return nil, n.contextGone(record)
 	}
 	if found, err := n.env.EnsureBroker(ctx, n.env.brokerDir(), n.env.Executable); err == nil {
 		return found, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -41,7 +42,7 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
 	}
 	if record.State == history.Terminated {
-		return contextGone(record)
+		return s.contextGone(record)
 	}
 	broker, err := s.findBroker(ctx, record.Context.Broker)
 	if err == nil {
@@ -51,14 +52,23 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNoBroker) || code == wire.NotFound || code == wire.ContextGone:
-		return contextGone(record)
+		return s.contextGone(record)
 	}
-	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: s.env.brokerAdvice(record.Context.Broker, err)}
 }
 
-func contextGone(record history.Record) error {
-	return &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
-		Advice: "it ends with its launch; the reports of the run are in the history directory"}
+// contextGone says that nothing can be asked about a launch any more, and why.
+func (s *session) contextGone(record history.Record) error {
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
+		Advice: "it ends with its launch; the reports of the run are in " + filepath.Join(s.historyDir(), record.Handle)}
+	over := s.env.Now().Sub(record.Expires)
+	switch {
+	case record.State == history.Terminated:
+		f.Text += ": it was terminated"
+	case over > 0:
+		f.Text += fmt.Sprintf(": its time was over %s ago", spanText(over))
+	}
+	return f
 }
 
 // contextNodes asks the broker for the nodes of a launch.
@@ -168,7 +178,7 @@ func (s *session) ctxStatus(ctx context.Context, handle string) error {
 		}
 	}
 	if !ok {
-		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle)}
+		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle), Advice: fmt.Sprintf("%q says more of each", s.command("nodes", "--handle", handle))}
 	}
 	return nil
 }

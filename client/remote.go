@@ -17,7 +17,7 @@ func (s *session) runIn(ctx context.Context, record history.Record, i history.In
 	}
 	enterer, ok := driver.(cloud.Enterer)
 	if !ok {
-		return 0, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q has no way into its instances but SSH", record.Cloud)}
+		return 0, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q has no way into its instances but SSH", record.Cloud), Advice: fmt.Sprintf("%q shows their addresses", s.command("status", "--handle", record.Handle))}
 	}
 	code, err := enterer.Enter(ctx, i.Instance, p)
 	if err != nil {

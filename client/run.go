@@ -225,11 +225,11 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	s.forgetExpired(h)
 	launch, err := h.New(o.kind())
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	unlock, err := launch.Lock()
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	now := s.env.Now()
 	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
@@ -253,7 +253,7 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 			NICs: []cluster.NIC{{Network: "public", Interface: cluster.PublicNIC, WantLogin: true}},
 		}}}
 		if err := def.Check().Err(); err != nil {
-			return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--name: %v", err)}
+			return nil, "", &Failure{Code: exitUsage, Text: fmt.Sprintf("--name: %v", err), Advice: fmt.Sprintf("%q lists images", s.command("list"))}
 		}
 		return def, "", nil
 	}
@@ -295,7 +295,7 @@ func readDefinition(file string, changes cluster.Changes) (*cluster.Definition, 
 		if errors.As(err, &p) {
 			err = p.Err
 		}
-		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err)}
+		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err), Advice: pathAdvice(file)}
 	}
 	defer f.Close()
 	def, problems := cluster.ReadWith(file, f, changes)

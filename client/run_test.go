@@ -201,7 +201,7 @@ func TestBrokerThatRefusesEndsTheRunBeforeAnyInstance(t *testing.T) {
 		w := newWorld(t)
 		w.write("conf", "broker = \"https://b.example.org\"\n")
 		w.broker.createErr = wire.Errorf(wire.Unauthorized, "who are you?")
-		w.expect(2, []string{"run", "--conf", w.path("conf"), "--cluster", w.path("hello.xml")}, "broker (https://b.example.org): who are you?", `hint: log in with "nimbus login https://b.example.org"`)
+		w.expect(2, []string{"run", "--conf", w.path("conf"), "--cluster", w.path("hello.xml")}, "broker (https://b.example.org): who are you?", `hint: log in with "nimbus login https://b.example.org" (the owner`)
 		w.nothingLeft()
 	})
 }

@@ -27,14 +27,13 @@ type session struct {
 // open reads the settings of a command; what the command line says wins.
 func (env *Env) open(c *cli.Context) (*session, error) {
 	s := &session{env: env, out: newOutput(env, formatOf(c))}
-	file, must := filepath.Join(env.ConfigDir, "config.toml"), false
-	if conf := c.String("conf"); conf != "" {
-		file, must = env.expand(conf), true
+	conf := c.String("conf")
+	if conf != "" {
 		s.extra = append(s.extra, "--conf", conf)
 	}
 	var err error
-	if s.settings, err = settings.Load(file, must); err != nil {
-		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+	if s.settings, err = settings.Load(env.settingsFile(conf), conf != ""); err != nil {
+		return nil, &Failure{Code: exitUsage, Text: err.Error(), Advice: settingsAdvice}
 	}
 	if dir := c.String("history-dir"); dir != "" {
 		s.settings.HistoryDir = dir
@@ -49,9 +48,22 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 	}
 	s.useBroker(c.String("broker"))
 	if err := s.settings.Validate(); err != nil {
-		return nil, &Failure{Code: exitUsage, Text: err.Error()}
+		return nil, &Failure{Code: exitUsage, Text: err.Error(), Advice: settingsAdvice}
 	}
 	return s, nil
+}
+
+// settingsFile is the one that --conf names, else the usual one.
+func (env *Env) settingsFile(conf string) string {
+	if conf != "" {
+		return env.expand(conf)
+	}
+	return filepath.Join(env.ConfigDir, "config.toml")
+}
+
+// withDefaults is a session for what must work though the settings do not.
+func (env *Env) withDefaults(f format) *session {
+	return &session{env: env, settings: settings.Default(), out: newOutput(env, f)}
 }
 
 // inSession is the frame of a command that takes options only.
@@ -76,6 +88,7 @@ func (s *session) useBroker(url string) {
 	}
 }
 
+// historyDir is where launches are remembered.
 func (s *session) historyDir() string {
 	if s.settings.HistoryDir != "" {
 		return s.env.expand(s.settings.HistoryDir)
@@ -86,7 +99,7 @@ func (s *session) historyDir() string {
 func (s *session) history() (*history.History, error) {
 	h, err := history.Open(s.historyDir())
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	return h, nil
 }
@@ -103,7 +116,7 @@ func (s *session) launch(handle string) (*history.Launch, history.Record, error)
 	}
 	l, err := h.Get(handle)
 	if err != nil {
-		return nil, history.Record{}, &Failure{Code: exitUsage, Text: err.Error()}
+		return nil, history.Record{}, &Failure{Code: exitUsage, Text: err.Error(), Advice: fmt.Sprintf("%q lists all launches", s.command("status"))}
 	}
 	record, err := l.Record()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +137,7 @@ func (s *session) cloud(name string) (cloud.Driver, error) {
 	}
 	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err)}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
 	}
 	return driver, nil
 }
@@ -158,12 +171,12 @@ func (s *session) endpoint(url string) (wire.Endpoint, error) {
 	var err error
 	if s.settings.BrokerCA != "" {
 		if e.CA, err = readText(s.env.expand(s.settings.BrokerCA)); err != nil {
-			return e, fmt.Errorf("broker_ca: %v", err)
+			return e, fmt.Errorf("broker_ca: %w", err)
 		}
 	}
 	if s.settings.BrokerKey != "" {
 		if e.Key, err = readText(s.env.expand(s.settings.BrokerKey)); err != nil {
-			return e, fmt.Errorf("broker_key: %v", err)
+			return e, fmt.Errorf("broker_key: %w", err)
 		}
 		e.Key = strings.TrimSpace(e.Key)
 	}

@@ -90,7 +90,7 @@ func (s *session) statusOfAll(ctx context.Context) error {
 	s.forgetExpired(h)
 	launches, err := h.List()
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	list, unread := make([]LaunchStatus, len(launches)), 0
 	records := make([]*history.Record, len(launches))

@@ -114,9 +114,19 @@ func (env *Env) openCloud(name string, s settings.Settings) (cloud.Driver, error
 	if c.Driver != "local" {
 		return nil, fmt.Errorf("there is no driver %q", c.Driver)
 	}
-	hide, err := env.private(s)
+	o, err := env.localOptions(name, s)
 	if err != nil {
 		return nil, err
+	}
+	return local.New(o)
+}
+
+// localOptions is what the settings say of a cloud on this machine.
+func (env *Env) localOptions(name string, s settings.Settings) (local.Options, error) {
+	c := s.Clouds[name]
+	hide, err := env.private(s)
+	if err != nil {
+		return local.Options{}, err
 	}
 	o := local.Options{
 		Dir:    filepath.Join(env.StateDir, "local", name),
@@ -129,12 +139,12 @@ func (env *Env) openCloud(name string, s settings.Settings) (cloud.Driver, error
 	if c.Subnets != "" {
 		subnets, err := netip.ParsePrefix(c.Subnets)
 		if err != nil {
-			return nil, fmt.Errorf("subnets: %v", err)
+			return local.Options{}, fmt.Errorf("subnets: %v", err)
 		}
 		o.Subnets = subnets
 	}
 	for image, i := range c.Images {
 		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description}
 	}
-	return local.New(o)
+	return o, nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"nimbus/broker/cluster"
 	"nimbus/client/history"
@@ -24,26 +25,31 @@ func (s *session) current(handle string) (*history.Launch, history.Record, error
 	}
 	launches, err := h.List()
 	if err != nil {
-		return nil, history.Record{}, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, history.Record{}, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
-	var alive []string
+	var names []string
 	for _, l := range launches {
 		record, err := l.Record()
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
-		case err == nil && (record.State == history.Terminated || record.State == history.Failed || !record.Expires.After(s.env.Now())):
+		case err == nil && !alive(record, s.env.Now()):
 			continue
 		}
-		alive = append(alive, l.Handle)
+		names = append(names, l.Handle)
 	}
-	switch len(alive) {
+	switch len(names) {
 	case 0:
 		return nil, history.Record{}, &Failure{Code: exitUsage, Text: "nothing runs", Advice: fmt.Sprintf("%q lists all launches", s.command("status"))}
 	case 1:
-		return s.launch(alive[0])
+		return s.launch(names[0])
 	}
-	return nil, history.Record{}, &Failure{Code: exitUsage, Text: "which launch? There are " + strings.Join(alive, ", "), Advice: "add --handle HANDLE"}
+	return nil, history.Record{}, &Failure{Code: exitUsage, Text: "which launch? There are " + strings.Join(names, ", "), Advice: "add --handle HANDLE"}
+}
+
+// alive tells whether a launch may have machines now, as its record says.
+func alive(r history.Record, now time.Time) bool {
+	return r.State != history.Terminated && r.State != history.Failed && r.Expires.After(now)
 }
 
 // targets finds the instances of a launch that a word means: a node, a

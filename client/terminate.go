@@ -104,7 +104,7 @@ func (s *session) unfinished() ([]string, error) {
 	}
 	launches, err := h.List()
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: err.Error()}
+		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	var handles []string
 	for _, l := range launches {
@@ -131,7 +131,7 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	}
 	defer unlock()
 	if record, err = l.Record(); err != nil { // as it is now that it is ours
-		return t, &Failure{Code: exitFailed, Text: err.Error()}
+		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	t.State, t.Outcome = record.State, record.Outcome
 	if !mayRun(record) {
@@ -155,7 +155,7 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	record.State = history.Terminated
 	t.State, t.Outcome = record.State, record.Outcome
 	if err := l.Save(record); err != nil {
-		return t, &Failure{Code: exitFailed, Text: err.Error()}
+		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	s.out.say("  - ended %s\nTerminated '%s'\n", count(t.Instances, "instance"), handle)
 	return t, nil

@@ -68,7 +68,7 @@ func (env *Env) validate(out *output, file string, changes cluster.Changes) erro
 		}
 	}
 	if n > 0 {
-		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s", file, count(n, "error"))}
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s", file, count(n, "error")), Advice: definitionAdvice}
 	}
 	return nil
 }

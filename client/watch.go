@@ -133,7 +133,7 @@ func (r *run) check(ctx context.Context, w *watcher, l listing) error {
 }
 
 func (r *run) gone(node, why string) error {
-	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, node, why)}
+	return &Failure{Code: exitCluster, Text: fmt.Sprintf("%s: the instance of %s is gone (%s)", r.launch.Handle, node, why), Advice: "with --keep the other machines stay, to be looked at"}
 }
 
 // waitContext returns when all nodes have reported ok. What it hears comes

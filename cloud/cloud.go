@@ -128,6 +128,30 @@ type Terminal struct {
 // Size of a terminal in characters.
 type Size struct{ Width, Height int }
 
+// A Checker can tell beforehand what would keep its cloud from being used from
+// here: rights, credentials, quota. It changes nothing.
+type Checker interface {
+	Check(ctx context.Context) []Finding
+}
+
+// Finding is one thing that a check looked at.
+type Finding struct {
+	Level  Level  `json:"level"`
+	What   string `json:"what"`             // what was looked at and how it is, one line
+	Advice string `json:"advice,omitempty"` // what to do; Warn and Fail have it
+}
+
+// Level says how much a finding matters.
+type Level string
+
+// The levels of findings.
+const (
+	Fine Level = "ok"
+	Info Level = "info" // neither good nor bad
+	Warn Level = "warn" // some things will not work
+	Fail Level = "fail" // nothing will
+)
+
 // Request asks for one instance.
 type Request struct {
 	Launch     string    // random id of the launch, the tag by which List finds it

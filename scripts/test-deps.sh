@@ -25,6 +25,8 @@ fi
 need sshd openssh-server "logging in to sandboxes"
 need ssh openssh-client "logging in to sandboxes, known_hosts"
 need shellcheck shellcheck "checking the shell scripts"
+need mandoc mandoc "checking the manual pages"
+need bash bash "completing commands"
 if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"

@@ -112,7 +112,7 @@ func NewClient(e Endpoint) (*Client, error) {
 	if e.CA != "" && e.BrokerID == "" {
 		e.BrokerID = nameOf(e.CA)
 	}
-	transport, base, err := transportTo(e.URLs, e.BrokerID, e.CA, time.Time{})
+	transport, base, err := transportTo(e.URLs, e.BrokerID, e.CA, time.Time{}, ProxyFor)
 	if err != nil {
 		return nil, err
 	}

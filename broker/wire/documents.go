@@ -221,8 +221,9 @@ type Listen struct {
 
 // Info says who answers.
 type Info struct {
-	Version  string   `json:"version"`
-	BrokerID string   `json:"broker_id"`
-	CA       string   `json:"ca"` // PEM
-	Brokers  []string `json:"brokers"`
+	Version  string    `json:"version"`
+	BrokerID string    `json:"broker_id"`
+	CA       string    `json:"ca"` // PEM
+	Brokers  []string  `json:"brokers"`
+	Now      time.Time `json:"now,omitzero"` // the broker's clock
 }

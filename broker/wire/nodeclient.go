@@ -20,7 +20,7 @@ type NodeClient struct {
 // claim is the secret that binds the node's place to this machine; it must be
 // on disk before the first join, and be the same ever after.
 func NewNodeClient(b *Bootstrap, claim string) (*NodeClient, error) {
-	transport, base, err := transportTo(b.Brokers, b.BrokerID, b.CA, b.Issued)
+	transport, base, err := transportTo(b.Brokers, b.BrokerID, b.CA, b.Issued, direct)
 	if err != nil {
 		return nil, err
 	}

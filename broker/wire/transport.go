@@ -21,9 +21,10 @@ const (
 
 // transportTo makes a transport that reaches a broker at whichever of its URLs
 // answers first with the right certificate: a machine with several networks
-// need not know which of them leads there. HTTP/1.1 on purpose: one connection
-// for each node, and half the cost of HTTP/2 for the broker.
-func transportTo(urls []string, brokerID, ca string, issued time.Time) (*http.Transport, string, error) {
+// need not know which of them leads there. Each may lie behind a proxy of its
+// own. HTTP/1.1 on purpose: one connection for each node, and half the cost of
+// HTTP/2 for the broker.
+func transportTo(urls []string, brokerID, ca string, issued time.Time, proxy proxyFunc) (*http.Transport, string, error) {
 	if len(urls) == 0 {
 		return nil, "", errors.New("no broker URL")
 	}
@@ -60,7 +61,7 @@ func transportTo(urls []string, brokerID, ca string, issued time.Time) (*http.Tr
 	}
 	return &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialFirst(ctx, addresses, config)
+			return dialFirst(ctx, addresses, config, proxy)
 		},
 		MaxIdleConns:          4,
 		IdleConnTimeout:       2 * time.Minute,
@@ -86,7 +87,7 @@ func notBefore(issued time.Time) func() time.Time {
 
 // dialFirst tries all addresses, each a little after the one before, and
 // returns the first connection over which the broker proved who it is.
-func dialFirst(ctx context.Context, addresses []string, config *tls.Config) (net.Conn, error) {
+func dialFirst(ctx context.Context, addresses []string, config *tls.Config, proxy proxyFunc) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	type result struct {
@@ -105,7 +106,7 @@ func dialFirst(ctx context.Context, addresses []string, config *tls.Config) (net
 				}
 			}
 			go func() {
-				conn, err := dial(ctx, address, config)
+				conn, err := dial(ctx, address, config, proxy)
 				if err != nil {
 					failed <- struct{}{}
 				}
@@ -132,9 +133,12 @@ func dialFirst(ctx context.Context, addresses []string, config *tls.Config) (net
 	return nil, errors.Join(errs...)
 }
 
-func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, error) {
-	dialer := net.Dialer{KeepAlive: 30 * time.Second}
-	plain, err := dialer.DialContext(ctx, "tcp", address)
+func dial(ctx context.Context, address string, config *tls.Config, proxy proxyFunc) (net.Conn, error) {
+	through, err := proxy(address)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := connect(ctx, address, through)
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"nimbus/broker/cluster"
 )
 
 // Settings of the client. docs/settings.md has the same list for people, and a
@@ -105,7 +109,7 @@ func Load(file string, must bool) (Settings, error) {
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		key := unknown[0]
-		return s, fmt.Errorf("%s:%s unknown setting %q (docs/settings.md lists all)", file, atLine(lineOf(string(text), key)), key)
+		return s, fmt.Errorf("%s:%s unknown setting %q%s", file, atLine(lineOf(string(text), key)), key, meant(key))
 	}
 	s.complete()
 	if err := s.Validate(); err != nil {
@@ -148,6 +152,22 @@ func lineOf(text string, key toml.Key) int {
 		}
 	}
 	return 0
+}
+
+// meant says which setting an unknown one may have been meant to be.
+func meant(key toml.Key) string {
+	var known []string
+	for _, of := range []reflect.Type{reflect.TypeFor[Settings](), reflect.TypeFor[Cloud](), reflect.TypeFor[Image]()} {
+		for f := range of.Fields() {
+			known = append(known, f.Tag.Get("toml"))
+		}
+	}
+	for _, word := range key { // the first that is none: names of clouds and images are free
+		if best := cluster.Nearest(word, known); best != "" && best != word && !slices.Contains(known, word) {
+			return fmt.Sprintf("; did you mean %q?", best)
+		}
+	}
+	return ""
 }
 
 func atLine(line int) string {

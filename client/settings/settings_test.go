@@ -51,8 +51,8 @@ images.debian = { root = "/srv/debian", scripts = "/srv/scripts" }
 
 func TestLoadRefuses(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"cloud = \"local\"\nbrokr = \"x\"\n", `:2: unknown setting "brokr"`},
-		{"[clouds.local]\n\n  subnet = \"10.0.0.0/8\" # typo\n", `:3: unknown setting "clouds.local.subnet"`},
+		{"cloud = \"local\"\nbrokr = \"x\"\n", `:2: unknown setting "brokr"; did you mean "broker"?`},
+		{"[clouds.local]\n\n  subnet = \"10.0.0.0/8\" # typo\n", `:3: unknown setting "clouds.local.subnet"; did you mean "subnets"?`},
 		{"[clod.local]\ndriver = \"local\"\n", `:1: unknown setting "clod.local"`},
 		{"cloud = \n", ":1:"},
 		{"broker = \"http://x\"\n", `broker: broker URL "http://x" must read https://host:port`},

@@ -42,19 +42,3 @@ func limits(networks map[string]int, subnets netip.Prefix, taken []netip.Prefix)
 	}
 	return all, errors.Join(failures...)
 }
-
-// freePrefixes counts the networks that a range has room for.
-func freePrefixes(of netip.Prefix, taken []netip.Prefix) int {
-	n := 0
-	for {
-		p, ok := freePrefix(of, taken)
-		if !ok {
-			return n
-		}
-		n++
-		if n == 1<<8 {
-			return n // of a huge range it does not matter how many more
-		}
-		taken = append(slices.Clip(taken), p)
-	}
-}

@@ -31,7 +31,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%v: %v", c.networks, err)
 		}
 	}
-	if n := freePrefixes(netip.MustParsePrefix("10.0.0.0/8"), nil); n != 1<<8 {
+	if n := freePrefixes(netip.MustParsePrefix("10.0.0.0/8"), nil); n != 1<<14 {
 		t.Errorf("%d", n)
 	}
 }

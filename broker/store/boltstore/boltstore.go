@@ -24,13 +24,16 @@ const gather = time.Millisecond
 // Bolt is a store in a file.
 type Bolt struct{ db *bbolt.DB }
 
+// ErrInUse says that another process has the file open.
+var ErrInUse = errors.New("another broker has it open")
+
 // Open opens the file and makes it when it is missing, for its owner only. A
 // file that another process has open is an error after a few seconds: a broker
 // that ends holds it a little longer.
 func Open(path string) (*Bolt, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 3 * time.Second, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("store %s: another broker has it open", path)
+		return nil, fmt.Errorf("store %s: %w", path, ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
