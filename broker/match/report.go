@@ -42,6 +42,7 @@ func (s *State) report(at time.Time, r Reported) error {
 		n.report, n.reported = &Report{OK: true}, at
 		w.ok++
 		s.ok++
+		s.latest = &place
 		s.serve(w.byOK)
 		return nil
 	}
@@ -60,6 +61,7 @@ func (s *State) fail(w *workspace, place cluster.Place, at time.Time, r Report) 
 	n.report, n.reported = &r, at
 	w.failed++
 	s.failed = append(s.failed, place)
+	s.latest = &place
 }
 
 func (s *State) release(place cluster.Place) error {
@@ -98,5 +100,8 @@ func (s *State) release(place cluster.Place) error {
 		s.failed = slices.DeleteFunc(s.failed, func(p cluster.Place) bool { return p == place })
 	}
 	*n = node{}
+	if s.latest != nil && *s.latest == place {
+		s.latest = nil
+	}
 	return nil
 }
