@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nimbus/broker/cluster"
@@ -41,6 +42,8 @@ type run struct {
 	status   wire.Status // the last that was heard of the context
 	nodes    []wire.Node
 	refused  time.Time // of the last refusal that was shown
+	warned   time.Time // the end of the hours that was warned of
+	met      atomic.Pointer[moment]
 }
 
 // errTimeout ends a run that took too long.
@@ -51,13 +54,18 @@ func (r *run) do(parent context.Context) error {
 	stop := context.AfterFunc(parent, r.interrupted)
 	ctx, cancel := context.WithTimeoutCause(parent, r.o.timeout, errTimeout)
 	defer cancel()
+	r.reach(preparing)
+	r.model.Between(r.env.Now(), r.env.Now().Add(r.o.timeout))
 	err := r.up(ctx)
-	if !stop() && err == nil {
+	if err == nil && !stop() {
 		err = parent.Err() // the user was told already that it ends
 	}
 	if err == nil {
+		r.reach(finishing)
+		defer context.AfterFunc(parent, r.interrupted)()
 		return r.finish()
 	}
+	defer stop()
 	if context.Cause(ctx) == errTimeout {
 		err = r.timedOut(parent)
 	}
@@ -65,12 +73,13 @@ func (r *run) do(parent context.Context) error {
 		err = &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted: %s is not complete", r.launch.Handle)}
 	}
 	r.log.Error("run failed", "error", err)
-	return r.down(parent, err)
+	return r.down(err)
 }
 
 // up launches the cluster and returns when it is complete.
 func (r *run) up(ctx context.Context) error {
 	r.announce()
+	r.warnOfHours()
 	if err := r.save(); err != nil {
 		return err
 	}
@@ -175,10 +184,13 @@ func (r *run) ownBroker(ctx context.Context) (urls []string, err error) {
 // launchAll asks the cloud for all instances, and notes those that started
 // even when not all did.
 func (r *run) launchAll(ctx context.Context, plan []deploy.Item) error {
-	r.out.show(r.model.Rows())
+	r.reach(launching)
+	r.out.show(r.model.Frame())
 	machines, err := deploy.Launch(ctx, r.driver, plan)
 	r.machines = machines
 	r.note(machines)
+	r.model.Accepted(acceptedIn(machines))
+	r.reach(waiting)
 	r.out.show(nil)
 	if saved := r.save(); err == nil {
 		err = saved

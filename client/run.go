@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -117,25 +116,6 @@ func parseRun(c *cli.Context) (o runOptions, err error) {
 		o.expires = o.hours + graceOfContext
 	}
 	return o, nil
-}
-
-// run launches, and answers a second interrupt at once, whatever is going on:
-// what is left running then is in the history.
-func (r *run) run(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() {
-		err := r.do(ctx)
-		r.close()
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-r.env.Again:
-		r.out.warn("\nLeaving at once.\n")
-		return &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted twice: parts of %s may be running", r.launch.Handle),
-			Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
-	}
 }
 
 // newRun gathers what a run needs, and finds what would make it fail before

@@ -53,7 +53,7 @@ type LaunchStatus struct {
 	Running   int                `json:"running"` // instances
 	Instances []history.Instance `json:"instances,omitempty"`
 	Context   *wire.Status       `json:"context,omitempty"`
-	Notes     []string           `json:"notes,omitempty"` // what could not be asked
+	Notes     []string           `json:"notes,omitempty"` // what could not be asked, or should be done soon
 }
 
 // statusOfAll lists all launches. Each cloud is asked once.
@@ -216,6 +216,9 @@ func (s *session) statusNow(ctx context.Context, record history.Record, ask func
 			}
 		}
 		status.Instances = append(status.Instances, instance)
+	}
+	if status.Running > 0 && endsSoon(s.env.Now(), record.Created, record.Expires) {
+		status.Notes = append(status.Notes, strings.TrimSpace(s.extendAdvice(record.Handle, record.Expires)))
 	}
 	switch {
 	case len(instances) == 0 && !record.Expires.After(s.env.Now()):
