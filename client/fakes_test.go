@@ -49,6 +49,7 @@ type world struct {
 
 	runs    bool // the broker is up
 	classic bool
+	change  func(*Env) // what is unusual about this world; nil: nothing
 }
 
 func newWorld(t *testing.T) *world {
@@ -113,6 +114,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true
+	}
+	if w.change != nil {
+		w.change(env)
 	}
 	app := &cli.App{Name: "nimbus", Commands: Commands(env), Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*cli.Context, error) {}}

@@ -51,10 +51,15 @@ var errTimeout = errors.New("timeout")
 
 // do is the whole life of a run: up, or back down.
 func (r *run) do(parent context.Context) error {
-	stop := context.AfterFunc(parent, r.interrupted)
-	ctx, cancel := context.WithTimeoutCause(parent, r.o.timeout, errTimeout)
-	defer cancel()
 	r.reach(preparing)
+	working, halt := context.WithCancel(context.WithoutCancel(parent))
+	defer halt()
+	stop := context.AfterFunc(parent, func() {
+		r.interrupted() // what it has met, before that changes
+		halt()
+	})
+	ctx, cancel := context.WithTimeoutCause(working, r.o.timeout, errTimeout)
+	defer cancel()
 	r.model.Between(r.env.Now(), r.env.Now().Add(r.o.timeout))
 	err := r.up(ctx)
 	if err == nil && !stop() {
