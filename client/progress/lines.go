@@ -119,11 +119,11 @@ func (f *Frame) foot(now time.Time, width int, look Look) []line {
 		parts = append(parts, clock(now.Sub(f.Started))+" elapsed")
 	}
 	if !f.Deadline.IsZero() {
-		parts = append(parts, clock(f.Deadline.Sub(now))+" to the timeout")
+		parts = append(parts, clock(f.left(now))+" to the timeout")
 	}
 	timing := "  " + strings.Join(parts, ", ")
 	if len(parts) == 2 && columns(timing) > width {
-		timing = "  " + clock(now.Sub(f.Started)) + ", " + clock(f.Deadline.Sub(now)) + " left"
+		timing = "  " + clock(now.Sub(f.Started)) + ", " + clock(f.left(now)) + " left"
 	}
 	latest := "last: " + f.Latest
 	switch {
@@ -166,6 +166,12 @@ func (f *Frame) sum(width int, look Look) line {
 		}
 	}
 	return nil
+}
+
+// left is the time to the deadline; a second that has begun counts, so that it
+// and the time that went by add up.
+func (f *Frame) left(now time.Time) time.Duration {
+	return f.Deadline.Sub(f.Started) - now.Sub(f.Started).Truncate(time.Second)
 }
 
 // clock writes a length of time as clocks do.

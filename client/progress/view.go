@@ -3,6 +3,7 @@ package progress
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -105,7 +106,11 @@ func (t *Terminal) Show(f *Frame) {
 // Tick paints the frame when that makes a difference.
 func (t *Terminal) Tick() {
 	if before := t.last; t.frame != nil && !t.open {
-		if up := t.up(); t.prepare() || t.last != before {
+		up, wrapped := t.up(), t.wrapped()
+		if wrapped { // terminals remember where; new text does not take that back
+			up = t.erase()
+		}
+		if t.prepare(); wrapped || t.last != before {
 			t.put(up + t.last)
 		}
 	}
@@ -147,24 +152,36 @@ func (t *Terminal) put(text string) {
 	}
 }
 
-// up moves to where the frame begins. In a window that became narrower its
-// lines take more than one row each: terminals wrap them anew.
-func (t *Terminal) up() string {
-	if len(t.drawn) == 0 {
-		return ""
-	}
+// rows is how many the drawn lines take. In a window that became narrower it is
+// more than one for a line: terminals wrap them anew.
+func (t *Terminal) rows() (n int) {
 	width, _ := t.size()
-	rows := 0
 	for _, columns := range t.drawn {
-		rows += 1 + max(columns-1, 0)/max(width, 1)
+		n += 1 + max(columns-1, 0)/max(width, 1)
 	}
-	return fmt.Sprintf("\r\x1b[%dA", rows)
+	return n
 }
 
+// up moves to where the frame begins.
+func (t *Terminal) up() string {
+	if n := t.rows(); n > 0 {
+		return fmt.Sprintf("\r\x1b[%dA", n)
+	}
+	return ""
+}
+
+// wrapped tells whether the window is too narrow now for what is on it.
+func (t *Terminal) wrapped() bool {
+	width, _ := t.size()
+	return slices.ContainsFunc(t.drawn, func(columns int) bool { return columns > width })
+}
+
+// erase deletes the rows of the frame. (Some terminals keep in their history
+// what is cleared from the top of the window on, but not what is deleted.)
 func (t *Terminal) erase() string {
 	up := t.up()
 	if up != "" {
-		up += "\x1b[J"
+		up += fmt.Sprintf("\x1b[%dM", t.rows())
 	}
 	t.drawn, t.last = nil, ""
 	return up
@@ -180,20 +197,15 @@ func (t *Terminal) draw() string {
 
 // prepare lays the frame out: each line clears what it does not cover, and the
 // last one what is below, so that a frame is painted over the one before in a
-// single write. It tells whether the old lines have been wrapped.
-func (t *Terminal) prepare() (wrapped bool) {
+// single write.
+func (t *Terminal) prepare() {
 	width, height := t.size()
-	for _, columns := range t.drawn {
-		wrapped = wrapped || columns > width
-	}
-	lines := t.frame.lines(t.now(), width, height, t.look)
 	var b strings.Builder
 	t.drawn = t.drawn[:0]
-	for _, l := range lines {
+	for _, l := range t.frame.lines(t.now(), width, height, t.look) {
 		t.drawn = append(t.drawn, l.columns())
 		b.WriteString(l.paint(t.look) + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
 	t.last, t.at = b.String(), t.now()
-	return wrapped
 }

@@ -44,16 +44,16 @@ func TestTerminalKeepsTheFrameBelowTheText(t *testing.T) {
 	v.Show(oneRow(0))
 	w.expect(drawn0)
 	fmt.Fprintf(v, "Launching... ")
-	w.expect(back + "\x1b[JLaunching... ")
+	w.expect(back + "\x1b[5MLaunching... ")
 	v.Show(oneRow(1)) // the line is not finished
 	v.Tick()
 	w.expect("")
 	fmt.Fprintf(v, "done.\n")
 	w.expect("done.\n" + drawn1)
 	v.Aside(func() { w.WriteString("to stderr\n") })
-	w.expect(back + "\x1b[Jto stderr\n" + drawn1)
+	w.expect(back + "\x1b[5Mto stderr\n" + drawn1)
 	v.Hide()
-	w.expect(back + "\x1b[J")
+	w.expect(back + "\x1b[5M")
 	v.Tick()
 	fmt.Fprintln(v, "bye")
 	w.expect("bye\n")
@@ -83,7 +83,7 @@ func TestTerminalThatIsResizedKeepsNoDebris(t *testing.T) {
 	w.Reset()
 	w.width = 13
 	v.Tick()
-	if got := w.String(); !strings.HasPrefix(got, "\r\x1b[10A") {
+	if got := w.String(); !strings.HasPrefix(got, "\r\x1b[10A\x1b[10M") {
 		t.Errorf("%q", got)
 	}
 }
@@ -95,7 +95,7 @@ func TestTerminalLeavesPlainLinesInTheEnd(t *testing.T) {
 	v.Show(oneRow(0))
 	w.Reset()
 	v.Settle()
-	w.expect(back + "\x1b[J  - db: scripts run\n")
+	w.expect(back + "\x1b[5M  - db: scripts run\n")
 	v.Tick()
 	w.expect("")
 }
