@@ -108,13 +108,13 @@ func (r *run) leaveAlone(s os.Signal) error {
 		code += int(n)
 	}
 	r.out.show(nil)
-	r.log.Warn("this client was told to end; what was launched goes on", "signal", name)
 	failure := &Failure{Code: code, Text: fmt.Sprintf("told to end (%s): %s", name, m.left(r.launch.Handle)),
 		Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
 	if m.step == waiting || m.step == finishing {
 		failure.Advice = "to go on waiting for it: " + r.command("resume", "--handle", r.launch.Handle)
 	}
-	r.out.warn("\nThis client was told to end (%s): %s.\n  %s\n", name, m.left(r.launch.Handle), failure.Advice)
+	r.log.Warn("what was launched goes on", "signal", name, "hint", failure.Advice)
+	r.out.warn("\nThis client was told to end (%s), and leaves %s as it is.\n", name, r.launch.Handle)
 	r.lastWord(m, failure)
 	return failure
 }

@@ -37,6 +37,11 @@ Launches the instances of a cluster definition, waits until each of them has
 configured itself, and says how to log in. When a node fails, or not all are
 ready in time, everything that was started is ended again.
 
+On a terminal a bar for each workspace shows how far its nodes are. Ctrl-C says
+what runs, and ends it (with --keep it stays); a second one leaves at once and
+says how to clean up. Who ends this program otherwise (SIGTERM, a closed
+terminal) ends nothing else.
+
 Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
@@ -61,7 +66,8 @@ Options:
   --history-dir DIR   where launches are remembered
 
 Exit codes: 0 all nodes are ok; 1 wrong parameters, or a node failed; 2
-something else did not work; 130 interrupted.
+something else did not work; 130 interrupted; 143 and 129 ended by SIGTERM and
+SIGHUP, and what was launched goes on.
 `}
 
 func (env *Env) runCommand() *cli.Command {

@@ -20,7 +20,8 @@ var statusHelp = helpText{"show what was launched and what of it runs", `Usage:
   nimbus status [--handle HANDLE] [OPTIONS]
 
 Lists all launches with their state, age and time left; with a handle, the
-instances of that one and how far its context is.
+instances of that one and how far its context is. When the hours of one are
+nearly over it says how to extend them.
 
 Examples:
   nimbus status

@@ -24,7 +24,7 @@ var terminateHelp = helpText{"end a launch", `Usage:
 Ends the instances and the context of a launch and takes its host keys out of
 known_hosts. The history directory stays. It can be repeated. One launch that
 cannot be ended, or whose record cannot be read, does not keep the others
-running.
+running. Ctrl-C sees the one through that is being ended, and begins no other.
 
 Examples:
   nimbus terminate --handle cluster-001
@@ -34,7 +34,7 @@ Options:
   --handle HANDLE     which launch; may be given several times
   --all               all launches of the history` + commonHelp + `
 Exit codes: 0 all of it has ended; 1 wrong parameters; 2 something could not be
-ended, or its record could not be read.
+ended, or its record could not be read; 130 interrupted.
 `}
 
 func (env *Env) terminateCommand() *cli.Command {
