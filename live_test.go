@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,7 +28,10 @@ type pane struct {
 func openPane(t *testing.T, width, height int, environment []string, definition string) *pane {
 	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
-		t.Skip("tmux is not installed (sh scripts/test-deps.sh): the live view is not looked at in a terminal")
+		if runtime.GOOS == "linux" && os.Getuid() == 0 {
+			t.Fatal("tmux is missing: sh scripts/test-deps.sh installs it")
+		}
+		t.Skip("tmux is missing (scripts/test-deps.sh names its package): the live view is not looked at in a terminal")
 	}
 	dir, err := os.MkdirTemp("", "pane") // short: the path of a socket has 100 characters
 	if err != nil {
@@ -125,15 +129,14 @@ var (
 // later is what the clock in the frame will show in so many seconds.
 func (p *pane) later(seconds int) string {
 	p.t.Helper()
-	m := regexp.MustCompile(`0:(\d\d)( elapsed|, )`).FindStringSubmatch(p.screen())
+	m := regexp.MustCompile(`(\d+):(\d\d)( elapsed|, )`).FindStringSubmatch(p.screen())
 	if m == nil {
 		p.t.Fatalf("no clock in\n%s", p.screen())
 	}
-	now, err := strconv.Atoi(m[1])
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return fmt.Sprintf("  0:%02d", now+seconds)
+	minutes, _ := strconv.Atoi(m[1])
+	now, _ := strconv.Atoi(m[2])
+	now += minutes*60 + seconds
+	return fmt.Sprintf("  %d:%02d", now/60, now%60)
 }
 
 // frame checks the frame that is shown now, and returns its lines: there is one
