@@ -72,11 +72,11 @@ func (env *Env) leavable(work func() error, again func() error, leave func(os.Si
 	}
 }
 
-// run launches, and can be left at once, whatever is going on: what is left
-// running then is in the history.
-func (r *run) run(ctx context.Context) error {
+// run does the work, and can be left at once, whatever is going on: what is
+// left running then is in the history.
+func (r *run) run(ctx context.Context, work func(context.Context) error) error {
 	return r.env.leavable(func() error {
-		err := r.do(ctx)
+		err := r.do(ctx, work)
 		r.close()
 		return err
 	}, r.leaveAtOnce, r.leaveAlone)

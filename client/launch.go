@@ -49,9 +49,9 @@ type run struct {
 // errTimeout ends a run that took too long.
 var errTimeout = errors.New("timeout")
 
-// do is the whole life of a run: up, or back down.
-func (r *run) do(parent context.Context) error {
-	r.reach(preparing)
+// do brings the cluster up by some work, or back down.
+func (r *run) do(parent context.Context, work func(context.Context) error) error {
+	r.reach(r.first())
 	working, halt := context.WithCancel(context.WithoutCancel(parent))
 	defer halt()
 	stop := context.AfterFunc(parent, func() {
@@ -61,7 +61,7 @@ func (r *run) do(parent context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(working, r.o.timeout, errTimeout)
 	defer cancel()
 	r.model.Between(r.env.Now(), r.env.Now().Add(r.o.timeout))
-	err := r.up(ctx)
+	err := work(ctx)
 	if err == nil && !stop() {
 		err = parent.Err() // the user was told already that it ends
 	}
@@ -194,8 +194,6 @@ func (r *run) launchAll(ctx context.Context, plan []deploy.Item) error {
 	machines, err := deploy.Launch(ctx, r.driver, plan)
 	r.machines = machines
 	r.note(machines)
-	r.model.Accepted(acceptedIn(machines))
-	r.reach(waiting)
 	r.out.show(nil)
 	if saved := r.save(); err == nil {
 		err = saved

@@ -30,11 +30,20 @@ const (
 
 // reach notes what a run is at from now on.
 func (r *run) reach(s step) {
-	m := moment{step: s, instances: len(r.machines), context: r.record.Context != nil}
+	m := moment{step: s, instances: max(len(r.machines), len(r.record.Instances)), context: r.record.Context != nil}
 	for _, w := range r.def.Workspaces {
 		m.asked += w.Quantity
 	}
 	r.met.Store(&m)
+}
+
+// first is what a run is at when it begins: one that goes on with a launch has
+// instances already.
+func (r *run) first() step {
+	if len(r.record.Instances) > 0 {
+		return waiting
+	}
+	return preparing
 }
 
 func (r *run) moment() moment {

@@ -88,7 +88,7 @@ func (env *Env) runCommand() *cli.Command {
 				newOutput(env, formatOf(c)).refused(err)
 				return err
 			}
-			return r.run(c.Context)
+			return r.run(c.Context, r.up)
 		},
 	}
 }

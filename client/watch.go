@@ -83,6 +83,8 @@ func acceptedIn(machines []deploy.Machine) map[string]int {
 // waitRunning returns when the cloud says that every instance runs.
 func (r *run) waitRunning(ctx context.Context) error {
 	r.out.say("\nWaiting for launch updates.\n")
+	r.reach(waiting)
+	r.model.Accepted(acceptedIn(r.machines))
 	var w watcher
 	for {
 		running, all := runningIn(r.machines)
