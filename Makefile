@@ -6,7 +6,7 @@ GO ?= go
 LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
 INSTALLED = cloud-client.sh cloud-client ctx-broker ctx-agent
 
-.PHONY: build demo man install uninstall test namespaces lint test-deps bench fuzz test-acme clean
+.PHONY: build demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
 build:
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
@@ -75,6 +75,10 @@ fuzz:
 # A public certificate from a real ACME server on loopback.
 test-acme:
 	PEBBLE=$$(sh scripts/pebble.sh) && PEBBLE=$$PEBBLE $(GO) test -tags acme -run TestACME -v ./broker
+
+# docs/live.svg, from a real launch in a terminal.
+picture: test-deps
+	sh scripts/picture.sh
 
 clean:
 	rm -rf bin

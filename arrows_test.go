@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"cloud/local":       {"cloud"},
 	"cloud/cloudtest":   {"cloud"},
 	"bench":             {},
+	"docs/picture":      {},
 }
 
 // homes says which package is the home of a dependency.

@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"nimbus", "cloud-client", "cloud-client.sh", "ctx-broker", "ctx-agent", "launch.sh"} {
 		commands[name] = main
 	}
+	commands["nimbus-simulated"] = simulated
 	testscript.Main(m, commands)
 }
 

@@ -79,6 +79,10 @@ func (r *rendezvous) status(s *match.State) wire.Status {
 	for _, n := range s.Failures(told) {
 		status.Failures = append(status.Failures, wire.Failure{Node: n.Place.String(), Report: wire.Report(*n.Report)})
 	}
+	if n, any := s.Latest(); any {
+		d := nodeDocument(n)
+		status.Latest = &wire.Latest{Node: d.Node, State: d.State}
+	}
 	return status
 }
 

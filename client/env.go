@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ type Env struct {
 	// leads to one.
 	Terminal func(io.Writer) (width, height int, ok bool)
 	NoColor  bool
+	Unicode  bool // the terminal's character set is UTF-8
 
 	Now   func() time.Time
 	NewID func() string // random, for a launch
@@ -41,6 +43,10 @@ type Env struct {
 	// Again is closed when the user interrupts a second time; the first time
 	// the command's context ends. Nil: never.
 	Again <-chan struct{}
+
+	// Leave tells of signals that end the client and leave its launch alone,
+	// until stop is called. Nil: there are none.
+	Leave func() (signals <-chan os.Signal, stop func())
 
 	// EnsureBroker finds or starts this user's own broker with its state in
 	// dir; FindBroker returns ErrNoBroker when none runs.

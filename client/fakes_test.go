@@ -53,6 +53,7 @@ type world struct {
 	runs    bool      // the broker is up
 	reached Broker    // is found in its place
 	classic bool
+	change  func(*Env) // what is unusual about this world; nil: nothing
 }
 
 func newWorld(t *testing.T) *world {
@@ -132,6 +133,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	}
 	if w.output != nil {
 		env.Stdout = w.output
+	}
+	if w.change != nil {
+		w.change(env)
 	}
 	app := &cli.App{Name: "nimbus", Commands: Commands(env), Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*cli.Context, error) {}}

@@ -147,7 +147,7 @@ func stepText(report wire.Report) string {
 
 // timedOut says which node lacks what.
 func (r *run) timedOut(parent context.Context) error {
-	r.out.show(nil)
+	r.out.settle()
 	ctx, cancel := context.WithTimeout(parent, 30*time.Second)
 	defer cancel()
 	failure := &Failure{Code: exitCluster, Text: fmt.Sprintf("%s was not ready after %s", r.launch.Handle, spanText(r.o.timeout)),
@@ -209,25 +209,13 @@ func lacking(nodes []wire.Node, status wire.Status, machines []deploy.Machine) [
 	return list
 }
 
-// interrupted answers the first Ctrl-C at once.
-func (r *run) interrupted() {
-	r.out.show(nil)
-	if r.o.keep {
-		r.out.warn("\nInterrupted: %s stays as it is (--keep).\n", r.launch.Handle)
-		return
-	}
-	r.out.warn("\nInterrupted: ending what was started. Press Ctrl-C again to leave it as it is.\n")
-}
-
 // down ends what a failed run has started, unless it is to be kept, and
 // returns the failure.
-func (r *run) down(parent context.Context, cause error) error {
+func (r *run) down(cause error) error {
 	r.out.show(nil)
-	if parent.Err() == nil { // else the user was told already
-		stop := context.AfterFunc(parent, func() {
-			r.out.warn("\nStill ending what was started. Press Ctrl-C again to leave it as it is.\n")
-		})
-		defer stop()
+	r.reach(ending)
+	if r.o.keep {
+		r.reach(keeping)
 	}
 	what := "cluster"
 	if r.o.image != "" {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nimbus/broker/cluster"
@@ -41,6 +42,8 @@ type run struct {
 	status   wire.Status // the last that was heard of the context
 	nodes    []wire.Node
 	refused  time.Time // of the last refusal that was shown
+	warned   time.Time // the end of the hours that was warned of
+	met      atomic.Pointer[moment]
 }
 
 // errTimeout ends a run that took too long.
@@ -48,19 +51,29 @@ var errTimeout = errors.New("timeout")
 
 // do brings the cluster up by some work, or back down.
 func (r *run) do(parent context.Context, work func(context.Context) error) error {
-	stop := context.AfterFunc(parent, r.interrupted)
-	ctx, cancel := context.WithTimeoutCause(parent, r.o.timeout, errTimeout)
+	r.reach(r.first())
+	working, halt := context.WithCancel(context.WithoutCancel(parent))
+	defer halt()
+	stop := context.AfterFunc(parent, func() {
+		r.interrupted() // what it has met, before that changes
+		halt()
+	})
+	ctx, cancel := context.WithTimeoutCause(working, r.o.timeout, errTimeout)
 	defer cancel()
+	r.model.Between(r.env.Now(), r.env.Now().Add(r.o.timeout))
 	err := work(ctx)
-	if !stop() && err == nil {
+	if err == nil && !stop() {
 		err = parent.Err() // the user was told already that it ends
 	}
 	if err == nil && r.o.noWait && r.record.Context != nil {
 		return r.left()
 	}
 	if err == nil {
+		r.reach(finishing)
+		defer context.AfterFunc(parent, r.interrupted)()
 		return r.finish()
 	}
+	defer stop()
 	if context.Cause(ctx) == errTimeout {
 		err = r.timedOut(parent)
 	}
@@ -68,12 +81,13 @@ func (r *run) do(parent context.Context, work func(context.Context) error) error
 		err = &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted: %s is not complete", r.launch.Handle)}
 	}
 	r.log.Error("run failed", "error", err)
-	return r.down(parent, err)
+	return r.down(err)
 }
 
 // up launches the cluster and returns when it is complete.
 func (r *run) up(ctx context.Context) error {
 	r.announce()
+	r.warnOfHours()
 	if err := r.save(); err != nil {
 		return err
 	}
@@ -221,7 +235,8 @@ func (r *run) forward(ctx context.Context) (urls []string, err error) {
 // launchAll asks the cloud for all instances, and notes those that started
 // even when not all did.
 func (r *run) launchAll(ctx context.Context, plan []deploy.Item) error {
-	r.out.show(r.model.Rows())
+	r.reach(launching)
+	r.out.show(r.model.Frame())
 	machines, err := deploy.Launch(ctx, r.driver, plan)
 	r.machines = machines
 	r.note(machines)

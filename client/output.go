@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nimbus/broker/wire"
@@ -46,6 +47,8 @@ type output struct {
 	stderr io.Writer
 	screen progress.View // progress text and rows, wherever the format wants them
 	log    progress.View // the same for the run's log; nil when there is none
+	ended  atomic.Bool   // a result was printed
+	still  func()        // ends the repainting of what is shown; nil: nothing is
 }
 
 func newOutput(env *Env, f format) *output {
@@ -61,7 +64,7 @@ func newOutput(env *Env, f format) *output {
 		o.screen = progress.NewTerminal(screen, func() (int, int) {
 			width, height, _ := env.Terminal(target)
 			return width, height
-		}, !env.NoColor)
+		}, env.Now, progress.Look{Color: !env.NoColor, Unicode: env.Unicode})
 	} else {
 		o.screen = progress.NewPlain(screen)
 	}
@@ -92,24 +95,9 @@ func (o *output) say(format string, args ...any) {
 func (o *output) warn(format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.screen.Hide()
-	fmt.Fprintf(o.stderr, format, args...)
+	o.screen.Aside(func() { fmt.Fprintf(o.stderr, format, args...) })
 	if o.log != nil {
 		fmt.Fprintf(o.log, format, args...)
-	}
-}
-
-// show puts rows on the screen; none takes them away.
-func (o *output) show(rows []progress.Row) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if rows == nil {
-		o.screen.Hide()
-		return
-	}
-	o.screen.Show(rows)
-	if o.log != nil {
-		o.log.Show(rows)
 	}
 }
 

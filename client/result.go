@@ -58,6 +58,9 @@ func (result *Result) failed(err error) {
 
 // done prints the result of a run, for programs.
 func (o *output) done(result Result) {
+	if o.ended.Swap(true) {
+		return // a run that is left at once may still come to its end
+	}
 	if o.format == formatStream {
 		o.event(Event{Event: "done", Handle: result.Handle, Result: &result})
 		return

@@ -269,16 +269,7 @@ func (r *run) find(ctx context.Context) error {
 		noted[i.Node] = true
 	}
 	r.note(r.machines)
-	for _, m := range r.machines {
-		if !m.Expires.After(r.record.Expires) {
-			continue
-		}
-		// Extended, by a client that could not write it down.
-		if err := r.launch.Extend(m.Expires); err != nil {
-			return &Failure{Code: exitFailed, Text: err.Error()}
-		}
-		r.record.Expires = m.Expires
-	}
+	r.followEnd() // another client may have extended it
 	if len(r.machines) == r.def.Instances() {
 		return nil
 	}

@@ -44,6 +44,11 @@ Launches the instances of a cluster definition, waits until each of them has
 configured itself, and says how to log in. When a node fails, or not all are
 ready in time, everything that was started is ended again.
 
+On a terminal a bar for each workspace shows how far its nodes are. Ctrl-C says
+what runs, and ends it (with --keep it stays); a second one leaves at once and
+says how to clean up. Who ends this program otherwise (SIGTERM, a closed
+terminal) ends nothing else.
+
 Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
@@ -76,7 +81,8 @@ Options:
   --history-dir DIR   where launches are remembered
 
 Exit codes: 0 all nodes are ok; 1 wrong parameters, or a node failed; 2
-something else did not work; 130 interrupted.
+something else did not work; 130 interrupted; 143 and 129 ended by SIGTERM and
+SIGHUP, and what was launched goes on.
 `}
 
 func (env *Env) runCommand() *cli.Command {
@@ -165,25 +171,6 @@ func (o *runOptions) kind() string {
 
 func keyFailure(err error) error {
 	return &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
-}
-
-// run does the work, and answers a second interrupt at once, whatever is going
-// on: what is left running then is in the history.
-func (r *run) run(ctx context.Context, work func(context.Context) error) error {
-	done := make(chan error, 1)
-	go func() {
-		err := r.do(ctx, work)
-		r.close()
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-r.env.Again:
-		r.out.warn("\nLeaving at once.\n")
-		return &Failure{Code: exitInterrupted, Text: fmt.Sprintf("interrupted twice: parts of %s may be running", r.launch.Handle),
-			Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
-	}
 }
 
 // newRun gathers what a run needs, and finds what would make it fail before

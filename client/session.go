@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -195,8 +196,11 @@ func (s *session) modern(action string, args ...string) string {
 // command is a command line for a hint, in the style that the user uses.
 func (s *session) command(action string, args ...string) string {
 	words := []string{s.env.Command, action}
-	if s.env.Classic {
+	switch {
+	case s.env.Classic && slices.Contains(classicActions, action):
 		words[1] = "--" + action
+	case s.env.Classic: // what the classic client never had
+		words[0] = "nimbus"
 	}
 	for _, word := range append(args, s.extra...) {
 		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!") {

@@ -28,6 +28,8 @@ States: launching, waiting (for the context), ok, failed (and ended), kept
 by other means; damaged: the record cannot be read; empty: the client was
 stopped before it launched anything.
 
+When the hours of one are nearly over it says how to extend them.
+
 Phases: launching, booting and joining N/M, configuring N/M (ok), ok, failed N;
 of a node also waiting (for others).
 
@@ -68,7 +70,7 @@ type LaunchStatus struct {
 	Expected int           `json:"expected"`       // instances in the definition
 	Running  int           `json:"running"`        // instances
 	Context  *wire.Summary `json:"context,omitempty"`
-	Notes    []string      `json:"notes,omitempty"` // what could not be read or asked
+	Notes    []string      `json:"notes,omitempty"` // what could not be read or asked, or should be done soon
 
 	unasked bool // the cloud did not say what runs
 }
@@ -185,6 +187,9 @@ func (s *session) row(record history.Record, view survey) LaunchStatus {
 	instances := answer.of(record.Launch)
 	status.Running = countRunning(instances)
 	status.State = stateNow(record, instances, now)
+	if status.Running > 0 && endsSoon(now, record.Created, record.Expires) {
+		status.Notes = append(status.Notes, strings.TrimSpace(s.extendAdvice(record.Handle, record.Expires)))
+	}
 	if record.Context != nil {
 		broker := view.brokers[record.Context.Broker]
 		if broker.err != nil && contextMatters(record) && len(instances) > 0 {

@@ -35,7 +35,7 @@ func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Wri
 		StateDir:  filepath.Join(xdg("XDG_STATE_HOME", home, ".local", "state"), "nimbus"),
 		ConfigDir: filepath.Join(xdg("XDG_CONFIG_HOME", home, ".config"), "nimbus"),
 		Stdin:     stdin, Stdout: stdout, Stderr: stderr,
-		Terminal: terminal, NoColor: os.Getenv("NO_COLOR") != "",
+		Terminal: terminal, NoColor: os.Getenv("NO_COLOR") != "", Unicode: unicodeLocale(os.Getenv), Leave: leaveSignals,
 		Now: time.Now, NewID: func() string { return strings.ToLower(rand.Text()) },
 		EnsureBroker: func(ctx context.Context, dir, executable string) (Broker, error) {
 			return opened(broker.Ensure(ctx, dir, executable))
@@ -99,6 +99,18 @@ func terminal(w io.Writer) (width, height int, ok bool) {
 		return 80, 24, true
 	}
 	return width, height, true
+}
+
+// unicodeLocale tells whether the locale's characters are UTF-8, by the first
+// variable that is set, as the C library does.
+func unicodeLocale(getenv func(string) string) bool {
+	for _, variable := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := getenv(variable); value != "" {
+			charset := strings.ToLower(value)
+			return strings.Contains(charset, "utf-8") || strings.Contains(charset, "utf8")
+		}
+	}
+	return false
 }
 
 // Where sandboxes find this binary, and the names it has there.

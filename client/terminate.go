@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -23,7 +24,8 @@ var terminateHelp = helpText{"end a launch", `Usage:
 Ends the instances and the context of a launch and takes its host keys out of
 known_hosts. The history directory stays, until "nimbus forget" removes it. It
 can be repeated. One launch that cannot be ended, or whose record cannot be read,
-does not keep the others running.
+does not keep the others running. Ctrl-C sees the one through that is being
+ended, and begins no other.
 
 Examples:
   nimbus terminate --handle cluster-001
@@ -33,7 +35,7 @@ Options:
   --handle HANDLE     which launch; may be given several times
   --all               all launches of the history` + commonHelp + `
 Exit codes: 0 all of it has ended; 1 wrong parameters; 2 something could not be
-ended, or its record could not be read.
+ended, or its record could not be read; 130 interrupted.
 `}
 
 func (env *Env) terminateCommand() *cli.Command {
@@ -41,7 +43,9 @@ func (env *Env) terminateCommand() *cli.Command {
 		Name:  "terminate",
 		Flags: append(commonFlags(), &cli.StringSliceFlag{Name: "handle"}, &cli.BoolFlag{Name: "all"}),
 		Action: env.inSession(func(c *cli.Context, s *session) error {
-			return s.terminate(c.Context, c.StringSlice("handle"), c.Bool("all"))
+			handles, all := c.StringSlice("handle"), c.Bool("all")
+			return s.env.leavable(func() error { return s.terminate(c.Context, handles, all) },
+				func() error { return s.terminateLater(handles) }, nil)
 		}),
 	}
 }
@@ -74,7 +78,13 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 	list := []Termination{}
 	var first error
 	failed, code := 0, 0
-	for _, handle := range handles {
+	for i, handle := range handles {
+		if ctx.Err() != nil {
+			failed, code = failed+len(handles)-i, exitInterrupted
+			first = &Failure{Code: code, Text: fmt.Sprintf("interrupted: %s not terminated", strings.Join(handles[i:], ", ")),
+				Advice: "to go on: " + s.terminateCommand(handles[i:])}
+			break
+		}
 		t, err := s.terminateOne(ctx, handle)
 		if err != nil {
 			t.Error = err.Error()
@@ -89,10 +99,28 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 		list = append(list, t)
 	}
 	s.out.document(list)
-	if failed > 1 {
+	if failed > 1 && code != exitInterrupted {
 		return &Failure{Code: code, Text: fmt.Sprintf("%d of %d launches were not terminated", failed, len(handles)), Advice: "the reasons are above; the command can be repeated"}
 	}
 	return first
+}
+
+// terminateLater answers a second interrupt.
+func (s *session) terminateLater(handles []string) error {
+	s.out.warn("\nLeaving at once.\n")
+	return &Failure{Code: exitInterrupted, Text: "interrupted twice: not everything has ended", Advice: "to go on: " + s.terminateCommand(handles)}
+}
+
+// terminateCommand is the command that ends launches; none means all.
+func (s *session) terminateCommand(handles []string) string {
+	if len(handles) == 0 {
+		return s.command("terminate", "--all")
+	}
+	var args []string
+	for _, handle := range handles {
+		args = append(args, "--handle", handle)
+	}
+	return s.command("terminate", args...)
 }
 
 // unfinished lists the launches of which something may run: those, too, of which
@@ -148,7 +176,12 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 		return t, err
 	}
 	s.out.say("Terminating %s.\n", handle)
-	if t.Instances, err = s.undo(ctx, driver, &record); err != nil {
+	// What has begun to end is not left half way: it takes seconds.
+	what := instancesOf(len(record.Instances), handle)
+	defer context.AfterFunc(ctx, func() {
+		s.out.warn("\nInterrupted: %s being ended, and that is seen through; nothing else is begun. Press Ctrl-C again to leave at once.\n", what)
+	})()
+	if t.Instances, err = s.undo(context.WithoutCancel(ctx), driver, &record); err != nil {
 		return t, &Failure{Code: exitFailed, Text: fmt.Sprintf("terminate %s: %v", handle, err), Advice: "what could be ended is; the same command tries the rest again"}
 	}
 	record.Outcome, record.Ended = outcome(record, s.env.Now()), s.env.Now()

@@ -71,9 +71,20 @@ func runningIn(machines []deploy.Machine) (count map[string]int, all bool) {
 	return count, all
 }
 
+// acceptedIn counts the machines of each workspace that the cloud knows.
+func acceptedIn(machines []deploy.Machine) map[string]int {
+	count := map[string]int{}
+	for _, m := range machines {
+		count[m.Node.Workspace]++
+	}
+	return count
+}
+
 // waitRunning returns when the cloud says that every instance runs.
 func (r *run) waitRunning(ctx context.Context) error {
 	r.out.say("\nWaiting for launch updates.\n")
+	r.reach(waiting)
+	r.model.Accepted(acceptedIn(r.machines))
 	var w watcher
 	for {
 		running, all := runningIn(r.machines)
@@ -81,7 +92,7 @@ func (r *run) waitRunning(ctx context.Context) error {
 		if all {
 			break
 		}
-		r.out.show(r.model.Rows())
+		r.out.show(r.model.Frame())
 		select {
 		case <-time.After(pollInstances):
 		case <-ctx.Done():
@@ -113,6 +124,7 @@ func (r *run) list(ctx context.Context) listing {
 
 // check takes a listing in. A cloud that cannot answer now is asked again.
 func (r *run) check(ctx context.Context, w *watcher, l listing) error {
+	r.watchHours()
 	if l.err != nil {
 		r.log.Warn("list instances", "error", l.err)
 		return nil
@@ -122,6 +134,9 @@ func (r *run) check(ctx context.Context, w *watcher, l listing) error {
 	r.note(machines)
 	if dead == nil {
 		return nil
+	}
+	if err := r.hoursOver(); err != nil {
+		return err
 	}
 	r.problem("  - %s: the instance is gone (%s)\n", dead.Node, why)
 	if consoler, ok := r.driver.(cloud.Consoler); ok {
@@ -169,10 +184,10 @@ func (r *run) waitContext(ctx context.Context) error {
 			r.heard(status)
 			switch status.State {
 			case wire.OK:
-				r.out.show(nil)
+				r.out.settle()
 				return nil
 			case wire.Failing, wire.Cancelled, wire.Expired:
-				r.out.show(nil)
+				r.out.settle()
 				return r.contextFailed(status)
 			}
 		}
@@ -272,5 +287,5 @@ func (r *run) heard(status wire.Status) {
 	r.status = status
 	r.log.Debug("context", "state", status.State, "seq", status.Seq, "joined", status.Joined, "ok", status.OK, "failed", status.Failed)
 	r.model.Context(status)
-	r.out.show(r.model.Rows())
+	r.out.show(r.model.Frame())
 }

@@ -24,6 +24,7 @@ if [ ! -e /usr/include/stdlib.h ] && [ "$(uname)" = Linux ]; then
 fi
 need sshd openssh-server "logging in to sandboxes"
 need ssh openssh-client "logging in to sandboxes, known_hosts"
+need tmux tmux "looking at the live view in a terminal"
 need shellcheck shellcheck "checking the shell scripts"
 need mandoc mandoc "checking the manual pages"
 need bash bash "completing commands"

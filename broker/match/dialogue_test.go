@@ -213,6 +213,14 @@ func status(s *State) string {
 		}
 	}
 	out.WriteByte('\n')
+	if n, any := s.Latest(); any {
+		switch {
+		case n.Report == nil:
+			fmt.Fprintf(&out, "  last: %s joined\n", n.Place)
+		case n.Report.OK:
+			fmt.Fprintf(&out, "  last: %s is ok\n", n.Place)
+		}
+	}
 	for _, n := range s.Failures(10) {
 		fmt.Fprintf(&out, "  %s failed: %s: %s\n", n.Place, n.Report.Step, strings.TrimSpace(n.Report.Log))
 	}

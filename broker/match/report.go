@@ -46,6 +46,7 @@ func (s *State) report(at time.Time, r Reported) error {
 		n.report, n.reported = &Report{OK: true}, at
 		w.ok++
 		s.ok++
+		s.latest = &place
 		s.serve(w.byOK)
 		return nil
 	}
@@ -64,6 +65,7 @@ func (s *State) fail(w *workspace, place cluster.Place, at time.Time, r Report) 
 	n.report, n.reported = &r, at
 	w.failed++
 	s.failed = append(s.failed, place)
+	s.latest = &place
 }
 
 // retry takes a report back, so that the node can report anew. Its addresses
@@ -135,5 +137,8 @@ func (s *State) release(place cluster.Place) error {
 		s.unfail(w, place)
 	}
 	*n = node{}
+	if s.latest != nil && *s.latest == place {
+		s.latest = nil
+	}
 	return nil
 }

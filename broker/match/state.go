@@ -35,6 +35,7 @@ type State struct {
 	joined       int
 	ok           int
 	failed       []cluster.Place // in the order of their reports
+	latest       *cluster.Place  // of which something was heard last
 }
 
 // A workspace's nodes, and what their progress brings nearer.
@@ -195,6 +196,7 @@ func (s *State) join(at time.Time, j Joined) error {
 	}
 	n.counted = true
 	s.serve(w.byJoin)
+	s.latest = &place
 	return nil
 }
 

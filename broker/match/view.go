@@ -264,6 +264,14 @@ func (s *State) node(i, index int) Node {
 	return v
 }
 
+// Latest is the node that joined or reported last, if any did.
+func (s *State) Latest() (n Node, any bool) {
+	if s.latest == nil {
+		return Node{}, false
+	}
+	return s.Node(*s.latest), true
+}
+
 // Failures lists the first nodes that reported an error, at most so many.
 func (s *State) Failures(most int) []Node {
 	var list []Node

@@ -68,6 +68,13 @@ type Status struct {
 	Workspaces []WorkspaceStatus `json:"workspaces"`
 	Failures   []Failure         `json:"failures,omitempty"` // the first few
 	Refused    []Refusal         `json:"refused,omitempty"`  // the last few
+	Latest     *Latest           `json:"latest,omitempty"`
+}
+
+// Latest is the node of which something was heard last, and what.
+type Latest struct {
+	Node  string    `json:"node"`
+	State NodeState `json:"state"`
 }
 
 // WorkspaceStatus sums up the nodes of one workspace.

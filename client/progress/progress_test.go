@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -23,7 +22,7 @@ func TestRowsTellHowFarAWorkspaceIs(t *testing.T) {
 	m := cpe()
 	expect := func(want ...string) {
 		t.Helper()
-		for i, r := range m.Rows() {
+		for i, r := range m.Frame().Rows {
 			if got := r.Name + ": " + r.Text; got != want[i] {
 				t.Errorf("got %q, want %q", got, want[i])
 			}
@@ -46,57 +45,15 @@ func TestRowsTellHowFarAWorkspaceIs(t *testing.T) {
 func TestPlainPrintsChangesOfStageOnly(t *testing.T) {
 	var out strings.Builder
 	v, m := NewPlain(&out), cpe()
-	v.Show(m.Rows())
+	v.Show(m.Frame())
 	for joined := 1; joined < 3; joined++ {
 		m.Context(status(wire.WorkspaceStatus{Name: "web", Expected: 3, Joined: joined}))
-		v.Show(m.Rows())
+		v.Show(m.Frame())
 	}
 	m.Context(status(wire.WorkspaceStatus{Name: "web", Expected: 3, Joined: 3, OK: 3}))
-	v.Show(m.Rows())
-	v.Show(m.Rows())
+	v.Show(m.Frame())
+	v.Show(m.Frame())
 	if want := "  - web: 1 of 3 joined\n  - web: ok\n"; out.String() != want {
-		t.Errorf("got %q, want %q", out.String(), want)
-	}
-}
-
-func TestTerminalKeepsRowsBelowTheText(t *testing.T) {
-	var out strings.Builder
-	v := NewTerminal(&out, func() (int, int) { return 30, 20 }, false)
-	rows := []Row{{"db", OK, "ok"}, {"web", Joining, "1 of 3 joined, and a very long explanation"}}
-	v.Show(rows)
-	expect := func(want string) {
-		t.Helper()
-		if out.String() != want {
-			t.Errorf("got  %q\nwant %q", out.String(), want)
-		}
-		out.Reset()
-	}
-	drawn := "  + db   ok\n  - web  1 of 3 joined, and …\n"
-	expect(drawn)
-	v.Show(rows)
-	expect("") // nothing has changed
-	fmt.Fprintf(v, "Launching... ")
-	expect("\x1b[2A\x1b[JLaunching... ")
-	v.Show(rows) // the line is not finished
-	expect("")
-	fmt.Fprintf(v, "done.\n")
-	expect("done.\n" + drawn)
-	v.Hide()
-	expect("\x1b[2A\x1b[J")
-	fmt.Fprintln(v, "bye")
-	expect("bye\n")
-}
-
-func TestTerminalShowsWhatHasRoom(t *testing.T) {
-	var rows []Row
-	for i := range 30 {
-		rows = append(rows, Row{fmt.Sprintf("w%02d", i), OK, "ok"})
-	}
-	rows[20] = Row{"w20", Failed, "1 of 1 failed"}
-	var out strings.Builder
-	NewTerminal(&out, func() (int, int) { return 80, 6 }, true).Show(rows)
-	want := "\x1b[32m  + w00  ok\x1b[0m\n\x1b[32m  + w01  ok\x1b[0m\n\x1b[31m  ! w20  1 of 1 failed\x1b[0m\n    and 27 more\n"
-	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

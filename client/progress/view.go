@@ -3,16 +3,24 @@ package progress
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 )
 
-// View shows rows, and takes the text that is printed beside them.
+// View shows frames, and takes the text that is printed beside them.
 type View interface {
 	io.Writer
-	// Show replaces the rows shown before.
-	Show(rows []Row)
-	// Hide takes the rows away, for text that goes elsewhere on the screen.
+	// Show replaces the frame shown before.
+	Show(f *Frame)
+	// Tick shows what has changed by itself: the time, the window.
+	Tick()
+	// Aside takes the frame away while text goes elsewhere on the screen.
+	Aside(write func())
+	// Hide takes the frame away.
 	Hide()
+	// Settle leaves the rows as they are now as plain text.
+	Settle()
 }
 
 // Plain prints a row when its workspace reaches another stage: for files,
@@ -28,8 +36,8 @@ func NewPlain(w io.Writer) *Plain { return &Plain{w, map[string]Stage{}} }
 func (p *Plain) Write(text []byte) (int, error) { return p.w.Write(text) }
 
 // Show prints what has changed.
-func (p *Plain) Show(rows []Row) {
-	for _, r := range rows {
+func (p *Plain) Show(f *Frame) {
+	for _, r := range f.Rows {
 		if last, seen := p.shown[r.Name]; seen && last == r.Stage || r.Stage == Requested {
 			continue
 		}
@@ -38,28 +46,42 @@ func (p *Plain) Show(rows []Row) {
 	}
 }
 
-// Hide does nothing: what is printed stays.
+// Tick does nothing: what is printed stays.
+func (p *Plain) Tick() {}
+
+// Aside only writes.
+func (p *Plain) Aside(write func()) { write() }
+
+// Hide does nothing.
 func (p *Plain) Hide() {}
 
-// Terminal keeps the rows in place below the text.
-type Terminal struct {
-	w     io.Writer
-	size  func() (width, height int)
-	color bool
+// Settle does nothing: the last lines say it.
+func (p *Plain) Settle() {}
 
-	rows  []Row
-	drawn int    // lines on the screen
-	last  string // what they say
-	open  bool   // the text above does not end in a line end
+// shortestFrame bounds how often a terminal is painted.
+const shortestFrame = 100 * time.Millisecond
+
+// Terminal keeps the frame in place below the text.
+type Terminal struct {
+	w    io.Writer
+	size func() (width, height int)
+	now  func() time.Time
+	look Look
+
+	frame *Frame    // nil: none
+	drawn []int     // the lines on the screen, how wide each is
+	last  string    // what they say
+	at    time.Time // when they were painted
+	open  bool      // the text above does not end in a line end
 }
 
 // NewTerminal makes a view for a terminal of the size that the function tells.
-func NewTerminal(w io.Writer, size func() (width, height int), color bool) *Terminal {
-	return &Terminal{w: w, size: size, color: color}
+func NewTerminal(w io.Writer, size func() (width, height int), now func() time.Time, look Look) *Terminal {
+	return &Terminal{w: w, size: size, now: now, look: look}
 }
 
-// Write prints text above the rows. While it stands in the middle of a line
-// the rows stay away.
+// Write prints text above the frame. While it stands in the middle of a line
+// the frame stays away.
 func (t *Terminal) Write(text []byte) (int, error) {
 	if len(text) == 0 {
 		return 0, nil
@@ -72,107 +94,118 @@ func (t *Terminal) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// Show draws the rows, in one write so that nothing flickers.
-func (t *Terminal) Show(rows []Row) {
-	t.rows = rows
-	if t.drawn > 0 && t.lines() == t.last {
+// Show paints a frame, or leaves that to Tick when the last one was painted
+// only just now.
+func (t *Terminal) Show(f *Frame) {
+	t.frame = f
+	if t.drawn == nil || t.now().Sub(t.at) >= shortestFrame {
+		t.Tick()
+	}
+}
+
+// Tick paints the frame when that makes a difference.
+func (t *Terminal) Tick() {
+	if before := t.last; t.frame != nil && !t.open {
+		up, wrapped := t.up(), t.wrapped()
+		if wrapped { // terminals remember where; new text does not take that back
+			up = t.erase()
+		}
+		if t.prepare(); wrapped || t.last != before {
+			t.put(up + t.last)
+		}
+	}
+}
+
+// Aside takes the frame off the screen while something else is written there.
+func (t *Terminal) Aside(write func()) {
+	t.put(t.erase())
+	write()
+	t.put(t.draw())
+}
+
+// Hide takes the frame off the screen until the next Show.
+func (t *Terminal) Hide() {
+	t.frame = nil
+	t.put(t.erase())
+}
+
+// Settle puts plain lines in the place of the frame.
+func (t *Terminal) Settle() {
+	if t.frame == nil {
 		return
 	}
-	_, _ = io.WriteString(t.w, t.erase()+t.draw())
+	var b strings.Builder
+	rows, left := fit(t.frame.Rows, mostRows)
+	for _, r := range rows {
+		fmt.Fprintf(&b, "  - %s: %s\n", r.Name, r.Text)
+	}
+	if left > 0 {
+		fmt.Fprintf(&b, "  - and %d more\n", left)
+	}
+	t.frame = nil
+	t.put(t.erase() + b.String())
 }
 
-// Hide takes the rows off the screen until the next Show.
-func (t *Terminal) Hide() {
-	t.rows = nil
-	if t.drawn > 0 {
-		_, _ = io.WriteString(t.w, t.erase())
+func (t *Terminal) put(text string) {
+	if text != "" {
+		_, _ = io.WriteString(t.w, text)
 	}
 }
 
+// rows is how many the drawn lines take. In a window that became narrower it is
+// more than one for a line: terminals wrap them anew.
+func (t *Terminal) rows() (n int) {
+	width, _ := t.size()
+	for _, columns := range t.drawn {
+		n += 1 + max(columns-1, 0)/max(width, 1)
+	}
+	return n
+}
+
+// up moves to where the frame begins.
+func (t *Terminal) up() string {
+	if n := t.rows(); n > 0 {
+		return fmt.Sprintf("\r\x1b[%dA", n)
+	}
+	return ""
+}
+
+// wrapped tells whether the window is too narrow now for what is on it.
+func (t *Terminal) wrapped() bool {
+	width, _ := t.size()
+	return slices.ContainsFunc(t.drawn, func(columns int) bool { return columns > width })
+}
+
+// erase deletes the rows of the frame. (Some terminals keep in their history
+// what is cleared from the top of the window on, but not what is deleted.)
 func (t *Terminal) erase() string {
-	if t.drawn == 0 {
-		return ""
+	up := t.up()
+	if up != "" {
+		up += fmt.Sprintf("\x1b[%dM", t.rows())
 	}
-	up := fmt.Sprintf("\x1b[%dA\x1b[J", t.drawn)
-	t.drawn, t.last = 0, ""
+	t.drawn, t.last = nil, ""
 	return up
 }
 
 func (t *Terminal) draw() string {
-	if t.open || len(t.rows) == 0 {
+	if t.open || t.frame == nil {
 		return ""
 	}
-	t.last = t.lines()
-	t.drawn = strings.Count(t.last, "\n")
+	t.prepare()
 	return t.last
 }
 
-// lines is what the screen has room for: those that are not done come first,
-// and no line may wrap, or the next erase would leave a part of it.
-func (t *Terminal) lines() string {
+// prepare lays the frame out: each line clears what it does not cover, and the
+// last one what is below, so that a frame is painted over the one before in a
+// single write.
+func (t *Terminal) prepare() {
 	width, height := t.size()
-	rows, left := fit(t.rows, max(3, min(height-2, 24)))
-	name := 0
-	for _, r := range rows {
-		name = max(name, len(r.Name))
-	}
 	var b strings.Builder
-	for _, r := range rows {
-		line := []rune(fmt.Sprintf("  %s %-*s  %s", mark(r.Stage), min(name, 24), r.Name, r.Text))
-		if len(line) >= width && width > 1 {
-			line = append(line[:width-2], '…')
-		}
-		b.WriteString(t.paint(r.Stage, string(line)) + "\n")
+	t.drawn = t.drawn[:0]
+	for _, l := range t.frame.lines(t.now(), width, height, t.look) {
+		t.drawn = append(t.drawn, l.columns())
+		b.WriteString(l.paint(t.look) + "\x1b[K\n")
 	}
-	if left > 0 {
-		fmt.Fprintf(&b, "    and %d more\n", left)
-	}
-	return b.String()
-}
-
-// fit chooses which rows are shown, and counts those that are not.
-func fit(rows []Row, room int) (shown []Row, left int) {
-	if len(rows) <= room {
-		return rows, 0
-	}
-	room--
-	busy := 0
-	for _, r := range rows {
-		if r.Stage != OK {
-			busy++
-		}
-	}
-	done := max(0, room-busy) // how many finished ones fit beside the others
-	for _, r := range rows {
-		if r.Stage == OK {
-			if done == 0 {
-				continue
-			}
-			done--
-		}
-		if len(shown) < room {
-			shown = append(shown, r)
-		}
-	}
-	return shown, len(rows) - len(shown)
-}
-
-func mark(s Stage) string {
-	switch s {
-	case OK:
-		return "+"
-	case Failed:
-		return "!"
-	}
-	return "-"
-}
-
-func (t *Terminal) paint(s Stage, line string) string {
-	switch {
-	case t.color && s == OK:
-		return "\x1b[32m" + line + "\x1b[0m"
-	case t.color && s == Failed:
-		return "\x1b[31m" + line + "\x1b[0m"
-	}
-	return line
+	b.WriteString("\x1b[J")
+	t.last, t.at = b.String(), t.now()
 }

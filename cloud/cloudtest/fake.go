@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type Fake struct {
 	OnConsole func(i cloud.Instance) error
 	// Started is called with each new instance, as if it now booted.
 	Started func(i cloud.Instance, r cloud.Request)
+	// Slow has new instances start; Boot has them run.
+	Slow bool
 	// OnEnter runs a program in an instance; nil: Enter fails.
 	OnEnter func(ctx context.Context, i cloud.Instance, p cloud.Program) (code int, err error)
 	// Hosts and Apart are what Prepare answers; Forward opens a door at port
@@ -107,6 +110,9 @@ func (f *Fake) launch(ctx context.Context, r cloud.Request) (cloud.Instance, err
 	}
 	if f.Apart {
 		i.Login = ""
+	}
+	if f.Slow {
+		i.State = cloud.Starting
 	}
 	for nic, network := range r.Networks {
 		ip := netip.AddrFrom4([4]byte{192, 0, byte(2 + nic), byte(n)})
@@ -235,6 +241,19 @@ func (f *Fake) Request(instance cloud.Instance) cloud.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.requests[instance.ID]
+}
+
+// Boot has the first n instances that still start, among those with this
+// prefix of their token, run.
+func (f *Fake) Boot(prefix string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k := range f.instances {
+		if i := &f.instances[k]; n > 0 && i.State == cloud.Starting && strings.HasPrefix(i.Token, prefix) {
+			i.State = cloud.Running
+			n--
+		}
+	}
 }
 
 // Fail makes an instance fail, as a cloud does when something breaks.
