@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,6 +47,10 @@ type world struct {
 	again  chan struct{}
 	stdout bytes.Buffer
 	stderr bytes.Buffer
+
+	driver   cloud.Driver      // in place of cloud
+	programs map[string]string // of this machine: name → path
+	became   []string          // what the process turned into
 
 	runs    bool // the broker is up
 	classic bool
@@ -97,7 +102,17 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		Stdin: strings.NewReader(""), Stdout: &w.stdout, Stderr: &w.stderr, Again: w.again,
 		Terminal: func(io.Writer) (int, int, bool) { return 0, 0, false },
 		Now:      time.Now,
-		NewID:    func() string { return strings.ToLower(rand.Text()) },
+		FindProgram: func(name string) (string, error) {
+			if path, ok := w.programs[name]; ok {
+				return path, nil
+			}
+			return "", exec.ErrNotFound
+		},
+		Become: func(path string, argv []string) error {
+			w.became = append([]string{path}, argv...)
+			return nil
+		},
+		NewID: func() string { return strings.ToLower(rand.Text()) },
 		EnsureBroker: func(context.Context, string, string) (Broker, error) {
 			w.runs = true
 			return w.broker, nil
@@ -109,7 +124,12 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 			return w.broker, nil
 		},
 		OpenBroker: func(wire.Endpoint) (Broker, error) { return w.broker, nil },
-		OpenCloud:  func(string, settings.Settings) (cloud.Driver, error) { return w.cloud, nil },
+		OpenCloud: func(string, settings.Settings) (cloud.Driver, error) {
+			if w.driver != nil {
+				return w.driver, nil
+			}
+			return w.cloud, nil
+		},
 	}
 	if w.classic {
 		env.Command, env.Classic = "bin/cloud-client.sh", true

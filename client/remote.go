@@ -53,9 +53,16 @@ func (s *session) runIn(ctx context.Context, record history.Record, i history.In
 		code, err = s.runBySSH(ctx, record, i, p)
 	}
 	if err != nil {
-		return 0, &Failure{Code: exitFailed, Text: fmt.Sprintf("%s: %v", i.Node, err)}
+		return 0, unreached(i, err)
 	}
 	return code, nil
+}
+
+// unreached is why nothing could be done in an instance, which people know by
+// its node.
+func unreached(i history.Instance, err error) error {
+	text := strings.TrimPrefix(err.Error(), "instance "+i.ID+": ")
+	return &Failure{Code: exitFailed, Text: i.Node + ": " + text}
 }
 
 // sshFailed is the exit code of ssh for its own failures.

@@ -88,6 +88,9 @@ func (s *session) ssh(ctx context.Context, handle, target, command string, enter
 	}
 	if !enter {
 		problem := s.becomeSSH(record, i, command, tty)
+		if problem == nil {
+			return nil
+		}
 		if !canEnter {
 			return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s: %v", i.Node, problem)}
 		}
@@ -129,7 +132,7 @@ func (s *session) enter(ctx context.Context, enterer cloud.Enterer, i history.In
 	case err != nil && ctx.Err() != nil:
 		return &Failure{Code: exitInterrupted, Text: "interrupted"}
 	case err != nil:
-		return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s: %v", i.Node, err)}
+		return unreached(i, err)
 	case code != 0:
 		return &Failure{Code: code} // it said why itself
 	}
