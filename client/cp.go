@@ -128,7 +128,7 @@ func (s *session) cp(ctx context.Context, handle string, c copying) error {
 	if err != nil {
 		return err
 	}
-	results := []Copy{}
+	var results []Copy
 	if c.to.target != "" {
 		results, err = s.upload(ctx, record, c)
 	} else {
