@@ -143,6 +143,27 @@ func TestEnterStreams(t *testing.T) {
 	}
 }
 
+// What is in a pipe when its program is over is copied, also when another
+// process has it open.
+func TestEmptyPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.Write(make([]byte, 50000)); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	s := streams{outs: []output{{from: r, to: &got}}}
+	s.finish() // before copying begins
+	s.outs[0].copy()
+	if got.Len() != 50000 {
+		t.Errorf("%d bytes of 50000", got.Len())
+	}
+}
+
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
