@@ -184,8 +184,8 @@ func (s *session) exec(ctx context.Context, record history.Record, instances []h
 			if colours {
 				prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", 31+n%6, prefix)
 			}
-			stdout := &prefixed{prefix: prefix, print: s.out.print}
-			stderr := &prefixed{prefix: prefix, print: s.out.warn}
+			stdout := &prefixed{prefix: prefix, to: s.env.Stdout, mu: &s.out.mu}
+			stderr := &prefixed{prefix: prefix, to: s.env.Stderr, mu: &s.out.mu}
 			r.Code, r.Error = s.execOn(ctx, record, i, e, stdout, stderr)
 			stdout.flush()
 			stderr.flush()
@@ -252,10 +252,12 @@ func some(nodes []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(nodes[:most], ", "), len(nodes)-most)
 }
 
-// prefixed prints whole lines with something before each.
+// prefixed prints whole lines with something before each. A program learns
+// that nobody reads them any more.
 type prefixed struct {
 	prefix string
-	print  func(format string, args ...any)
+	to     io.Writer
+	mu     *sync.Mutex // others write there as well
 	line   []byte
 }
 
@@ -278,8 +280,13 @@ func (p *prefixed) Write(b []byte) (int, error) {
 		}
 		break
 	}
-	if text.Len() > 0 {
-		p.print("%s", text.String())
+	if text.Len() == 0 {
+		return len(b), nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := io.WriteString(p.to, text.String()); err != nil {
+		return 0, err
 	}
 	return len(b), nil
 }

@@ -292,8 +292,8 @@ func TestExecInParallel(t *testing.T) {
 
 // Lines are printed as a whole, and long ones are broken.
 func TestPrefixed(t *testing.T) {
-	var calls []string
-	p := &prefixed{prefix: "n| ", print: func(format string, args ...any) { calls = append(calls, fmt.Sprintf(format, args...)) }}
+	var out calls
+	p := &prefixed{prefix: "n| ", to: &out, mu: new(sync.Mutex)}
 	for _, part := range []string{"a", "b\r\nc\n\nd", "", strings.Repeat("x", maxLine)} {
 		p.Write([]byte(part))
 	}
@@ -302,9 +302,17 @@ func TestPrefixed(t *testing.T) {
 	p.flush()
 	p.flush()
 	want := []string{"n| ab\nn| c\nn| \n", "n| d" + strings.Repeat("x", maxLine) + "\n", "n| e\n"}
-	if !slices.Equal(calls, want) {
-		t.Errorf("%.100q", calls)
+	if !slices.Equal(out, want) {
+		t.Errorf("%.100q", out)
 	}
+}
+
+// calls remembers what is written in one piece.
+type calls []string
+
+func (c *calls) Write(b []byte) (int, error) {
+	*c = append(*c, string(b))
+	return len(b), nil
 }
 
 func TestParseCopy(t *testing.T) {
