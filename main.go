@@ -138,7 +138,9 @@ func usage(err error) error {
 // error's own, or 2 for what has none.
 func failed(stderr io.Writer, err error) int {
 	// What a broker or a machine said is in some errors: shown, not obeyed.
-	fmt.Fprintln(stderr, "nimbus: error:", progress.Printable(err.Error()))
+	if text := err.Error(); text != "" { // else the exit code says it all: another program's
+		fmt.Fprintln(stderr, "nimbus: error:", progress.Printable(text))
+	}
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) && hint.Hint() != "" {
 		fmt.Fprintln(stderr, "nimbus: hint:", progress.Printable(hint.Hint()))

@@ -262,7 +262,7 @@ func TestDoctor(t *testing.T) {
 			s := newSick(t)
 			s.machine.ips = private
 			c.make(s)
-			before := tree(t, s.home)
+			before := stamps(t, s.home)
 			err := s.see(s.args...)
 			got := strings.ReplaceAll(s.stdout.String(), s.home, "HOME")
 			if !strings.Contains(got, c.want) {
@@ -279,7 +279,7 @@ func TestDoctor(t *testing.T) {
 			if strings.Contains(got, "secret") {
 				t.Errorf("it tells a password:\n%s", got)
 			}
-			if after := tree(t, s.home); after != before {
+			if after := stamps(t, s.home); after != before {
 				t.Errorf("it changed something:\n%s\nwas\n%s", after, before)
 			}
 		})
@@ -291,8 +291,8 @@ func (s *sick) proxied(proxy string) {
 	s.machine.through, _ = url.Parse(proxy)
 }
 
-// tree lists all files of a directory with their modes and contents.
-func tree(t *testing.T, dir string) string {
+// stamps lists all files of a directory with their modes, sizes and times.
+func stamps(t *testing.T, dir string) string {
 	t.Helper()
 	var b bytes.Buffer
 	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {

@@ -37,6 +37,11 @@ type Env struct {
 	NoColor  bool
 	Unicode  bool // the terminal's character set is UTF-8
 
+	// FindProgram returns the path of a program of this machine; Become turns
+	// this process into one, and returns only when that fails.
+	FindProgram func(name string) (path string, err error)
+	Become      func(path string, argv []string) error
+
 	Now   func() time.Time
 	NewID func() string // random, for a launch
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,6 +53,10 @@ type world struct {
 	sshDir  string    // where ssh looks, if not in home
 	runs    bool      // the broker is up
 	reached Broker    // is found in its place
+
+	programs map[string]string // of this machine: name → path
+	became   []string          // what the process turned into
+
 	classic bool
 	change  func(*Env) // what is unusual about this world; nil: nothing
 }
@@ -102,7 +107,17 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		Stdin: strings.NewReader(""), Stdout: &w.stdout, Stderr: &w.stderr, Again: w.again,
 		Terminal: func(io.Writer) (int, int, bool) { return 0, 0, false },
 		Now:      time.Now,
-		NewID:    func() string { return strings.ToLower(rand.Text()) },
+		FindProgram: func(name string) (string, error) {
+			if path, ok := w.programs[name]; ok {
+				return path, nil
+			}
+			return "", exec.ErrNotFound
+		},
+		Become: func(path string, argv []string) error {
+			w.became = append([]string{path}, argv...)
+			return nil
+		},
+		NewID: func() string { return strings.ToLower(rand.Text()) },
 		EnsureBroker: func(context.Context, string, string) (Broker, error) {
 			w.runs = true
 			return w.broker, nil

@@ -106,7 +106,7 @@ func (s *session) rerun(ctx context.Context, handle, from string, words []string
 	if err != nil {
 		return err
 	}
-	chosen, err := choose(record, nodes, words)
+	chosen, err := rerunnable(record, nodes, words)
 	if err != nil {
 		return err
 	}
@@ -141,9 +141,9 @@ func (s *session) rerun(ctx context.Context, handle, from string, words []string
 	return s.rerunDone(ctx, record, list, words != nil)
 }
 
-// choose finds the instances of the nodes that words mean, or else of those
+// rerunnable finds the instances of the nodes that words mean, or else of those
 // that failed or were told that others did. Those that failed come first.
-func choose(record history.Record, nodes []wire.Node, words []string) ([]history.Instance, error) {
+func rerunnable(record history.Record, nodes []wire.Node, words []string) ([]history.Instance, error) {
 	states := map[string]wire.NodeState{}
 	failing := false
 	for _, n := range nodes {

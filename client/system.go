@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -36,7 +38,9 @@ func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Wri
 		ConfigDir: filepath.Join(xdg("XDG_CONFIG_HOME", home, ".config"), "nimbus"),
 		Stdin:     stdin, Stdout: stdout, Stderr: stderr,
 		Terminal: terminal, NoColor: os.Getenv("NO_COLOR") != "", Unicode: unicodeLocale(os.Getenv), Leave: leaveSignals,
-		Now: time.Now, NewID: func() string { return strings.ToLower(rand.Text()) },
+		FindProgram: exec.LookPath,
+		Become:      func(path string, argv []string) error { return syscall.Exec(path, argv, os.Environ()) },
+		Now:         time.Now, NewID: func() string { return strings.ToLower(rand.Text()) },
 		EnsureBroker: func(ctx context.Context, dir, executable string) (Broker, error) {
 			return opened(broker.Ensure(ctx, dir, executable))
 		},

@@ -34,6 +34,8 @@ func Run(t *testing.T, open func(t *testing.T) cloud.Driver) {
 		{"terminate some", some},
 		{"prepare and release", prepares},
 		{"forward to a socket", forwards},
+		{"extend", extends},
+		{"enter", enters},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			part.test(t, &bench{Driver: open(t)})

@@ -269,6 +269,9 @@ func (f *Fake) Fail(id, reason string) {
 
 // Extend sets the end of a launch and its instances.
 func (f *Fake) Extend(_ context.Context, launch string, expires time.Time) error {
+	if !expires.After(time.Now()) {
+		return fmt.Errorf("extend launch %s: %v is over", launch, expires)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for n := range f.instances {
@@ -285,6 +288,12 @@ func (f *Fake) Extend(_ context.Context, launch string, expires time.Time) error
 
 // Enter is as OnEnter says.
 func (f *Fake) Enter(ctx context.Context, i cloud.Instance, p cloud.Program) (int, error) {
+	f.mu.Lock()
+	known := slices.ContainsFunc(f.instances, func(one cloud.Instance) bool { return one.ID == i.ID })
+	f.mu.Unlock()
+	if !known {
+		return 0, fmt.Errorf("instance %s: it is not running", i.ID)
+	}
 	if f.OnEnter == nil {
 		return 0, fmt.Errorf("instance %s: this fake cannot be entered", i.ID)
 	}

@@ -3,13 +3,49 @@ package cloudtest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
 	"nimbus/cloud"
 )
 
 func TestFake(t *testing.T) {
-	Run(t, func(*testing.T) cloud.Driver { return &Fake{} })
+	Run(t, func(*testing.T) cloud.Driver { return &Fake{OnEnter: runHere} })
+}
+
+// runHere runs a program on this machine, as if it were the instance; "root"
+// is whoever runs the test.
+func runHere(ctx context.Context, _ cloud.Instance, p cloud.Program) (int, error) {
+	command := p.Command
+	switch {
+	case command == nil:
+		command = []string{"sh"}
+	case command[0] == "id":
+		command = []string{"echo", "0"}
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Stdin, p.Stdout, p.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		fmt.Fprintln(p.Stderr, err)
+		return 127, nil
+	case errors.As(err, &exit):
+		if s := exit.Sys().(syscall.WaitStatus); s.Signaled() {
+			return 128 + int(s.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	return 0, err
 }
 
 func TestFakeFailsNth(t *testing.T) {

@@ -1,8 +1,14 @@
 package cloudtest
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"nimbus/cloud"
 )
@@ -164,4 +170,94 @@ func prepares(t *testing.T, b *bench) {
 	if err := p.Release(t.Context(), Token()); err != nil {
 		t.Errorf("release what was never prepared: %v", err)
 	}
+}
+
+// extends checks that instances get another end, later or earlier.
+func extends(t *testing.T, b *bench) {
+	e, ok := b.Driver.(cloud.Extender)
+	if !ok {
+		return
+	}
+	launch := b.launch(t)
+	b.start(t, b.requests(t, launch, "a", "b"))
+	other := b.launch(t)
+	b.start(t, b.requests(t, other, "a"))
+	for _, span := range []time.Duration{3 * time.Hour, time.Hour / 2} {
+		expires := time.Now().Add(span).Round(time.Second)
+		if err := e.Extend(t.Context(), launch, expires); err != nil {
+			t.Fatalf("extend: %v", err)
+		}
+		all, err := b.List(t.Context(), "")
+		if err != nil {
+			t.Fatalf("list: %v", err)
+		}
+		for _, i := range all {
+			if (i.Launch == launch) != i.Expires.Equal(expires) {
+				t.Errorf("%s of launch %s ends at %v; %s was extended to %v", i.ID, i.Launch, i.Expires, launch, expires)
+			}
+		}
+	}
+	if err := e.Extend(t.Context(), launch, time.Now().Add(-time.Second)); err == nil {
+		t.Errorf("an end in the past was taken")
+	}
+	if all, err := b.List(t.Context(), launch); err != nil || len(alive(all)) != 2 {
+		t.Errorf("list after that: %v, %v", all, err)
+	}
+}
+
+// enters checks that programs run in an instance.
+func enters(t *testing.T, b *bench) {
+	e, ok := b.Driver.(cloud.Enterer)
+	if !ok {
+		return
+	}
+	launch := b.launch(t)
+	i := b.start(t, b.requests(t, launch, "a"))[0]
+	for _, c := range []struct {
+		name           string
+		command        []string
+		stdin          io.Reader
+		code           int
+		stdout, stderr string
+	}{
+		{"streams and exit code", []string{"sh", "-c", "cat; echo err >&2; exit 3"}, strings.NewReader("in\n"), 3, "in\n", "err\n"},
+		{"no input", []string{"cat"}, nil, 0, "", ""},
+		{"words as they are", []string{"printf", "%s|", "a  b", "$HOME", "", "'"}, nil, 0, "a  b|$HOME||'|", ""},
+		{"a signal", []string{"sh", "-c", "kill -TERM $$"}, nil, 143, "", ""},
+		{"root", []string{"id", "-u"}, nil, 0, "0\n", ""},
+		{"a shell", nil, strings.NewReader("exit 4\n"), 4, "", ""},
+	} {
+		var out, said bytes.Buffer
+		code, err := e.Enter(t.Context(), i, cloud.Program{Command: c.command, Stdin: c.stdin, Stdout: &out, Stderr: &said})
+		if err != nil || code != c.code || out.String() != c.stdout || said.String() != c.stderr {
+			t.Errorf("%s: exit code %d, %v\n%s%s", c.name, code, err, out.String(), said.String())
+		}
+	}
+	var said bytes.Buffer
+	if code, err := e.Enter(t.Context(), i, cloud.Program{Command: []string{"no-such-program"}, Stderr: &said}); err != nil || code != 127 || !strings.Contains(said.String(), "no-such-program") {
+		t.Errorf("a program that is not there: exit code %d, %v, %s", code, err, said.String())
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := e.Enter(ctx, i, cloud.Program{Command: []string{"sh", "-c", "echo up; sleep 1000"}, Stdout: writer(func() { cancel() })})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a program that is given up: %v", err)
+	}
+
+	gone := i
+	gone.ID += "0"
+	if code, err := e.Enter(t.Context(), gone, cloud.Program{Command: []string{"true"}}); err == nil {
+		t.Errorf("an instance that never was: exit code %d", code)
+	} else if text := fmt.Sprint(err); !strings.Contains(text, gone.ID) {
+		t.Errorf("%q does not say which instance", text)
+	}
+}
+
+// writer calls a function whenever something is written.
+type writer func()
+
+func (w writer) Write(b []byte) (int, error) {
+	w()
+	return len(b), nil
 }

@@ -35,15 +35,18 @@ func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, er
 
 	patience := d.patience(q)
 	conn.SetDeadline(time.Now().Add(patience))
-	enc := json.NewEncoder(conn)
 	asked := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		conn.SetDeadline(time.Now().Add(min(patience, cancelPatience)))
 		<-asked
-		enc.Encode("cancel")
+		send(conn, "cancel")
 	})
 	defer stop()
-	err = enc.Encode(q)
+	var fds []int
+	for _, f := range q.files {
+		fds = append(fds, int(f.Fd()))
+	}
+	err = send(conn, q, fds...)
 	close(asked)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return answer{}, errNoKeeper // it ended between dial and here
@@ -93,7 +96,7 @@ func (d *Driver) hangs(ctx context.Context, launch string, pid int) error {
 // much longer than a keeper ever needs: only one that hangs gets there.
 func (d *Driver) patience(q question) time.Duration {
 	switch q.Op {
-	case opList, opPid, opForward:
+	case opList, opPid, opForward, opExtend, opEnter:
 		return d.quick
 	case opLaunch:
 		return workPatience + setupPatience*time.Duration(len(q.Requests)/atOnce)

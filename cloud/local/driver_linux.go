@@ -27,6 +27,8 @@ var (
 	_ cloud.Networker = (*Driver)(nil)
 	_ cloud.Imager    = (*Driver)(nil)
 	_ cloud.Consoler  = (*Driver)(nil)
+	_ cloud.Extender  = (*Driver)(nil)
+	_ cloud.Enterer   = (*Driver)(nil)
 )
 
 // New returns a driver, or an error that says what this machine lacks for it.
@@ -176,6 +178,14 @@ func (d *Driver) Terminate(ctx context.Context, instances []cloud.Instance) erro
 	sweep(d.o.Dir)
 	if len(failures) > 0 {
 		return fmt.Errorf("terminate: %w", errors.Join(failures...))
+	}
+	return nil
+}
+
+// Extend moves the end of a launch and of its instances.
+func (d *Driver) Extend(ctx context.Context, launch string, expires time.Time) error {
+	if _, err := d.ask(ctx, launch, question{Op: opExtend, Expires: expires}); err != nil {
+		return fmt.Errorf("extend: %w", err)
 	}
 	return nil
 }

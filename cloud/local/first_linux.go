@@ -1,10 +1,8 @@
 package local
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,23 +17,29 @@ import (
 // firstMain is a sandbox's first process once it is built: it serves user data,
 // starts sshd and the boot command, and reaps what nobody else waits for.
 func firstMain() error {
-	conn, err := answerKeeper()
+	end, err := answerKeeper()
 	if err != nil {
 		return err
 	}
+	conn, err := connection(end)
+	if err != nil {
+		return err
+	}
+	l := newLine(conn, anyLength)
 	var s service
-	if err := json.NewDecoder(conn).Decode(&s); err != nil {
+	if _, err := l.receive(&s); err != nil {
 		return fmt.Errorf("sandbox: the keeper is gone: %w", err)
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPWR)
 	ignore(syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
-	f := &first{children: map[int]string{}}
-	if err := f.begin(s); err != nil {
-		json.NewEncoder(conn).Encode(verdict{Error: err.Error()})
+	f := &first{children: map[int]func(unix.WaitStatus){}, visits: make(chan struct{}, mostVisits)}
+	login, err := f.begin(s)
+	if err != nil {
+		send(conn, verdict{Error: err.Error()})
 		return err
 	}
-	if err := json.NewEncoder(conn).Encode(verdict{}); err != nil {
+	if err := send(conn, verdict{Login: login}); err != nil {
 		return err
 	}
 	go f.reap()
@@ -43,7 +47,7 @@ func firstMain() error {
 
 	gone := make(chan struct{})
 	go func() {
-		io.Copy(io.Discard, conn) // until the keeper is gone
+		f.receive(l) // until the keeper is gone
 		close(gone)
 	}()
 	select {
@@ -56,44 +60,45 @@ func firstMain() error {
 // first is the first process of a sandbox.
 type first struct {
 	mu       sync.Mutex
-	children map[int]string // pid → what it is
+	children map[int]func(unix.WaitStatus) // pid → who wants to know its end
+	visits   chan struct{}                 // holds one for each that is here
 }
 
-// begin starts what an instance has running.
-func (f *first) begin(s service) error {
+// begin starts what an instance has running, and says whether it lets people
+// in by SSH.
+func (f *first) begin(s service) (login bool, err error) {
 	if err := serveMetadata(s); err != nil {
-		return err
+		return false, err
 	}
 	sshd := findSSHD(s.SSHD)
 	if sshd != "" {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			return err
+			return false, err
 		}
 		if err := f.start("sshd", sshd, "-D", "-e", "-f", sshdConfigFile); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if len(s.Boot) > 0 {
 		if err := f.start("boot command", s.Boot...); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if sshd != "" {
-		awaitFile(sshdPidFile, sshdPatience) // a machine that runs lets people in
-	}
-	return nil
+	// A machine that runs lets people in.
+	return sshd != "" && awaitFile(sshdPidFile, sshdPatience), nil
 }
 
 // sshdPatience is how long the ssh server may take to listen. One that cannot
 // is no reason to have no instance: its console says why.
 const sshdPatience = 5 * time.Second
 
-func awaitFile(path string, patience time.Duration) {
+func awaitFile(path string, patience time.Duration) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if _, err := os.Stat(path); err == nil {
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // start starts a child in a session of its own that prints to the console.
@@ -119,7 +124,9 @@ func (f *first) start(what string, argv ...string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", what, err)
 	}
-	f.children[p.Pid] = what
+	f.children[p.Pid] = func(s unix.WaitStatus) {
+		fmt.Printf("nimbus: %s ended: %s\n", what, describe(s))
+	}
 	p.Release()
 	return nil
 }
@@ -136,9 +143,9 @@ func (f *first) reap() {
 			<-child
 		case err == nil:
 			f.mu.Lock()
-			if what, ok := f.children[pid]; ok {
+			if tell, ok := f.children[pid]; ok {
 				delete(f.children, pid)
-				fmt.Printf("nimbus: %s ended: %s\n", what, describe(status))
+				tell(status)
 			}
 			f.mu.Unlock()
 		}

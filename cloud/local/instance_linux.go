@@ -2,9 +2,9 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"nimbus/cloud"
 )
 
@@ -34,6 +32,7 @@ type instance struct {
 	err    error
 	done   chan struct{} // closed when nothing of it runs, or ever did
 	cmd    *exec.Cmd     // nil when it never ran
+	conn   *net.UnixConn // with its first process; set with cmd
 }
 
 // plug is one NIC of an instance.
@@ -73,8 +72,7 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 	if err != nil {
 		return err
 	}
-	conn, err := k.fork(i)
-	if err != nil {
+	if err := k.fork(i); err != nil {
 		return err
 	}
 	s := setup{
@@ -92,12 +90,16 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 		ID: i.ID, Name: r.Name, Image: r.Image, Address: addressOf(i.Addresses),
 		UserData: r.UserData, Keys: r.PublicKeys, Boot: c.Boot, SSHD: sshdFor(c.SSHD),
 	}}
-	if err := k.lead(i, conn, steps); err != nil {
+	last, err := k.lead(i, steps)
+	if err != nil {
 		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i.HostKey = key.Public
+	if !last.Login {
+		i.Login = ""
+	}
 	if i.State == cloud.Starting {
 		i.State = cloud.Running
 	}
@@ -105,16 +107,16 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 }
 
 // fork starts the sandbox's first process in new namespaces, where it waits to
-// be told what to do, and returns the connection with it.
-func (k *keeper) fork(i *instance) (*os.File, error) {
+// be told what to do.
+func (k *keeper) fork(i *instance) error {
 	out, err := newConsole(k.logPath(i))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ours, theirs, err := conversation()
 	if err != nil {
 		out.Close()
-		return nil, err
+		return err
 	}
 	defer theirs.Close()
 	cmd := &exec.Cmd{
@@ -137,47 +139,40 @@ func (k *keeper) fork(i *instance) (*os.File, error) {
 		ours.Close()
 		out.Close()
 		if errors.Is(err, syscall.EPERM) && !apart() {
-			return nil, errors.New("make namespaces: no permission: the local driver needs root with CAP_SYS_ADMIN (in a container: a privileged one)")
+			return errors.New("make namespaces: no permission: the local driver needs root with CAP_SYS_ADMIN (in a container: a privileged one)")
 		}
-		return nil, fmt.Errorf("make namespaces: %w", err)
+		return fmt.Errorf("make namespaces: %w", err)
 	}
-	i.cmd = cmd
+	i.cmd, i.conn = cmd, ours
 	context.AfterFunc(i.life, func() { cmd.Process.Kill() })
 	go k.attend(i, func() { ours.Close(); out.Close() })
-	return ours, nil
+	return nil
 }
 
-// conversation returns the two ends of a private connection.
-func conversation() (ours, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	unix.SetNonblock(fds[0], true) // so that it can have a deadline
-	return os.NewFile(uintptr(fds[0]), "sandbox"), os.NewFile(uintptr(fds[1]), "keeper"), nil
-}
-
-// lead tells the first process one step after the other.
-func (k *keeper) lead(i *instance, conn *os.File, steps []any) error {
-	conn.SetDeadline(time.Now().Add(setupPatience))
-	defer conn.SetDeadline(time.Time{})
-	talk, listen := json.NewEncoder(conn), json.NewDecoder(conn)
+// lead tells the first process one step after the other, and returns what it
+// said to the last.
+func (k *keeper) lead(i *instance, steps []any) (last verdict, err error) {
+	i.conn.SetDeadline(time.Now().Add(setupPatience))
+	defer i.conn.SetDeadline(time.Time{})
+	listen := newLine(i.conn, anyLength)
 	for _, step := range steps {
-		var v verdict
-		err := talk.Encode(step)
+		last = verdict{}
+		err := send(i.conn, step)
 		if err == nil {
-			err = listen.Decode(&v)
+			var files []*os.File
+			files, err = listen.receive(&last)
+			closeAll(files)
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("the sandbox was not made in %v", setupPatience)
+			return last, fmt.Errorf("the sandbox was not made in %v", setupPatience)
 		case err != nil:
-			return fmt.Errorf("the sandbox ended while it was made: %s", k.lastWords(i))
-		case v.Error != "":
-			return errors.New(v.Error)
+			return last, fmt.Errorf("the sandbox ended while it was made: %s", k.lastWords(i))
+		case last.Error != "":
+			return last, errors.New(last.Error)
 		}
 	}
-	return nil
+	return last, nil
 }
 
 // attend waits for the end of a sandbox and notes how it ended.

@@ -139,6 +139,33 @@ func TestInstanceDeadline(t *testing.T) {
 	})
 }
 
+// Another end, earlier or later, is the end of everything of the launch.
+func TestExtend(t *testing.T) {
+	d := open(t, Options{SSHD: "none"})
+	id := cloudtest.Token()
+	soon := time.Now().Add(2 * time.Second)
+	if _, err := d.Prepare(t.Context(), cloud.Preparation{Launch: id, Networks: map[string]int{"x": 2}, Expires: soon}); err != nil {
+		t.Fatal(err)
+	}
+	r := wanted(id, "a", "x")
+	r.Expires = soon
+	started(t, d, r)
+	if err := d.Extend(t.Context(), id, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old end passes", func() bool { return time.Now().After(soon.Add(100 * time.Millisecond)) })
+	if all, err := d.List(t.Context(), id); err != nil || len(all) != 1 || !all[0].Expires.After(soon) {
+		t.Fatalf("after its old end: %+v, %v", all, err)
+	}
+	if err := d.Extend(t.Context(), id, time.Now().Add(200*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the launch ends by itself", func() bool { return len(keepersOf(t, id)) == 0 })
+	if err := d.Extend(t.Context(), id, time.Now().Add(time.Hour)); !errors.Is(err, errNoKeeper) {
+		t.Errorf("extend what has ended: %v", err)
+	}
+}
+
 func TestDeadInstance(t *testing.T) {
 	d := open(t, Options{SSHD: "none"})
 	id := cloudtest.Token()

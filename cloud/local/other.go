@@ -16,6 +16,8 @@ type Driver struct {
 	cloud.Networker
 	cloud.Imager
 	cloud.Consoler
+	cloud.Extender
+	cloud.Enterer
 }
 
 // New returns an error: only Linux has what sandboxes are made of.

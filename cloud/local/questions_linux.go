@@ -16,7 +16,7 @@ import (
 // serve answers one question on each connection.
 func (k *keeper) serve(l *net.UnixListener) {
 	for {
-		conn, err := l.Accept()
+		conn, err := l.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -29,13 +29,16 @@ func (k *keeper) serve(l *net.UnixListener) {
 	}
 }
 
-func (k *keeper) talk(conn net.Conn) {
+func (k *keeper) talk(conn *net.UnixConn) {
 	defer conn.Close()
-	dec := json.NewDecoder(conn)
+	l := newLine(conn, anyLength)
 	var q question
-	if err := dec.Decode(&q); err != nil {
+	files, err := l.receive(&q)
+	if err != nil {
 		return // somebody looked whether we are here
 	}
+	q.files = files
+	defer closeAll(files)
 	makes := q.Op == opPrepare || q.Op == opLaunch
 	if !k.admit(makes) {
 		json.NewEncoder(conn).Encode(answer{Ending: true})
@@ -46,7 +49,9 @@ func (k *keeper) talk(conn net.Conn) {
 	defer cancel()
 	go func() {
 		var word string
-		if dec.Decode(&word) == nil {
+		files, err := l.receive(&word)
+		closeAll(files)
+		if err == nil {
 			cancel()
 		}
 	}()
@@ -99,6 +104,10 @@ func (k *keeper) answer(ctx context.Context, q question) (answer, error) {
 		return k.release()
 	case opPid:
 		return k.pid(q.IDs)
+	case opExtend:
+		return k.extend(q.Expires)
+	case opEnter:
+		return k.enter(q)
 	}
 	return answer{}, fmt.Errorf("unknown question %q: another version of Nimbus keeps this launch", q.Op)
 }
@@ -169,15 +178,41 @@ func (k *keeper) release() (answer, error) {
 }
 
 func (k *keeper) pid(ids []string) (answer, error) {
+	i, err := k.running(ids)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{Pid: i.cmd.Process.Pid}, nil
+}
+
+// extend gives the launch and all its instances another end.
+func (k *keeper) extend(expires time.Time) (answer, error) {
+	if !expires.After(time.Now()) {
+		return answer{}, fmt.Errorf("%v is over", expires.Format(time.DateTime))
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.expires = expires
+	for _, i := range k.instances {
+		i.Expires = expires
+	}
+	k.look()
+	return answer{}, nil
+}
+
+var errNotRunning = errors.New("it is not running")
+
+// running returns the first of the instances that runs.
+func (k *keeper) running(ids []string) (*instance, error) {
 	found := k.find(ids)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, i := range found {
 		if i.State == cloud.Running {
-			return answer{Pid: i.cmd.Process.Pid}, nil
+			return i, nil
 		}
 	}
-	return answer{}, errors.New("it is not running")
+	return nil, errNotRunning
 }
 
 // find returns those of the instances that exist.

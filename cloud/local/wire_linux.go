@@ -2,6 +2,7 @@ package local
 
 import (
 	"net/netip"
+	"os"
 	"time"
 
 	"nimbus/cloud"
@@ -21,11 +22,13 @@ type beginning struct {
 type question struct {
 	Op       op
 	Networks map[string]int // prepare
-	Expires  time.Time      // prepare
+	Expires  time.Time      // prepare, extend
 	Requests []request      // launch
 	Common   common         // launch
-	IDs      []string       // terminate, pid
+	IDs      []string       // terminate, pid, enter
 	Socket   string         // forward
+
+	files []*os.File // go along; enter: a connection for the first process
 }
 
 type op string
@@ -38,6 +41,8 @@ const (
 	opList      op = "list"
 	opTerminate op = "terminate"
 	opPid       op = "pid"
+	opExtend    op = "extend"
+	opEnter     op = "enter"
 )
 
 // request is a cloud's request with its image resolved.
@@ -105,4 +110,29 @@ type service struct {
 // verdict says how a step went; an empty error is success.
 type verdict struct {
 	Error string `json:",omitempty"`
+	Login bool   `json:",omitempty"` // after service: an ssh server listens
 }
+
+// visit is what the keeper tells the first process of a client that wants to
+// have a program run: it brings a connection with that client along. There the
+// client says program, the first process answers with a verdict and, when the
+// program is over, with ending. A client that closes its end, or only its
+// sending half, ends the program.
+type visit struct{}
+
+// program is what a client wants to have run. It brings standard input, output
+// and errors along, unless it wants a terminal, whose master comes back with
+// the verdict.
+type program struct {
+	Command  [][]byte // may hold any bytes; empty: root's login shell
+	Terminal *terminal
+}
+
+// terminal describes a terminal that is to be made.
+type terminal struct {
+	Type          string // TERM
+	Width, Height int
+}
+
+// ending says how a program ended.
+type ending struct{ Code int }
