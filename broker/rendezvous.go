@@ -302,7 +302,7 @@ func (r *rendezvous) noteRefusal(n httpd.Node, err error) {
 	}
 	r.service.Log.Warn("refused", "context", r.id, "node", place, "from", n.From, "reason", err)
 	_ = r.ask(func(*match.State) error {
-		r.refused = append(r.refused, wire.Refusal{At: time.Now().UTC(), Node: place, From: n.From, Reason: err.Error()})
+		r.refused = append(r.refused, wire.Refusal{Time: time.Now().UTC(), Node: place, From: n.From, Reason: err.Error()})
 		r.refused = r.refused[max(0, len(r.refused)-kept):]
 		r.news()
 		return nil

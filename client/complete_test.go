@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +58,7 @@ func TestComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.boot(allOK)
+		w.write("hello.xml", strings.Replace(hello, `<role name="head"/></requires>`, `<role name="head"/><data name="key">k</data></requires>`, 1))
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml"), "--hours", "1"}) // expires
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml"), "--hours", "9"})
 		w.expect(0, []string{"terminate", "--handle", "cluster-002"})
@@ -71,6 +74,10 @@ func TestComplete(t *testing.T) {
 		w.write("a b.xml", "")
 		w.write(".hidden.xml", "")
 		w.write("c\nd.xml", "")
+		w.write("vars.xml", "<cluster><workspace><name>a</name><image>${image}</image><quantity>${size:-2}</quantity><nic>public</nic></workspace></cluster>")
+		if err := syscall.Mkfifo(w.path("pipe"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.Mkdir(w.path("dir"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -102,12 +109,53 @@ func TestComplete(t *testing.T) {
 			{"release|--handle|cluster-009|--node||", ""},
 			{"release|--handle|../../..|--node||", ""},
 
+			// What machines are called, for those who go into them.
+			{"ssh||", "back-0 back-1 front-0 back front head worker"},
+			{"ssh|front-0||", ""},
+			{"ssh|--enter|fr|", "front-0 front"},
+			{"exec|--role||", "head worker"},
+			{"exec|--workspace|back|--workspace|f|", "front"},
+			{"exec|--node|back-0|--w|", "--workspace"},
+			{"exec|--parallel||", ""},
+			{"exec|--all|--||", ""},
+			{"cp|HOME/hello.xml|front|", "front-0: front:"},
+			{"cp|HOME/hello.xml|HOME/plain.xml|work|", "worker:"},
+			{"cp|front-0:/x|HOME/d|", "HOME/dir/"},
+			{"logs|--handle|cluster-002|box|", "box-0 box-1 box"},
+			{"logs|--handle||", "cluster-003 cluster-002 cluster-001"},
+			{"rerun|back-0|back-1|f|", "front-0 front"},
+			{"rerun|--from||", "0-etchosts sshd 1-ipandhost 2-thishost 3-data 4-restarts 5-thishost-finalize"},
+			{"extend|--handle||", "cluster-003"},
+			{"resume|--handle||", "cluster-003"},
+			{"lock|--handle||", "cluster-003"},
+			{"forget|--handle|cluster-001|--handle|cluster-00|", "cluster-003 cluster-002 cluster-001"},
+			{"inject|--name||", "key"},
+			{"inject|--name|key|--file|HOME/he|", "HOME/hello.xml"},
+			{"new|shop|--role||", ""},
+			{"new|--role||", ""},
+
+			// What the options change, out of the definition before them.
+			{"run|--cluster|HOME/hello.xml|--quantity||", "front= back="},
+			{"run|--cluster=HOME/hello.xml|--quantity=b|", "--quantity=back="},
+			{"run|--cluster|HOME/hello.xml|--quantity|back=1|--q|", "--quantity"},
+			{"run|--cluster|HOME/hello.xml|--data||", "key="},
+			{"run|--data|key=@HOME/o|", "key=@HOME/other.toml"},
+			{"run|--cluster|HOME/vars.xml|--set||", "image= size="},
+			{"run|--cluster|HOME/vars.xml|--quantity||", "a="},
+			{"run|--cluster|HOME/none.xml|--quantity||", ""},
+			{"run|--cluster|HOME/dir|--set||", ""},
+			{"run|--cluster|HOME/pipe|--set||", ""},
+			{"run|--cluster|HOME/other.toml|--set||", ""},
+			{"run|--quantity||", ""},
+			{"graph|--format||", "mermaid dot"},
+			{"graph|--format|dot|HOME/he|", "HOME/hello.xml"},
+
 			{"run|--cloud||", "lab local"},
 			{"run|--cloud|lab|--name||", "debian host"},
 			{"run|--name||", "host"},
 			{"run|--broker||", "https://a.example.org https://b.example.org:8443"},
 			{"login|https://b|", "https://b.example.org:8443"},
-			{"run|--cluster|HOME/|", "HOME/a b.xml HOME/config/ HOME/dir/ HOME/hello.xml HOME/link/ HOME/plain.xml HOME/state/"},
+			{"run|--cluster|HOME/|", "HOME/a b.xml HOME/config/ HOME/dir/ HOME/hello.xml HOME/link/ HOME/plain.xml HOME/state/ HOME/vars.xml"},
 			{"run|--cluster|HOME/.|", "HOME/.hidden.xml HOME/.ssh/"},
 			{"validate|HOME/he|", "HOME/hello.xml"},
 			{"validate|~/he|", "~/hello.xml"},
@@ -176,22 +224,44 @@ func TestCompleteMakesNothing(t *testing.T) {
 	}
 }
 
-// Arguments and options of the tables belong to the tree, or to a command that
-// this program does not have.
+// freely are options whose value nobody can guess: completion is silent there.
+var freely = []string{"hours", "timeout", "expires", "parallel", "value", "new role"}
+
+// Each option that takes a value is completed, or is known to be free; what the
+// tables name is there.
 func TestKindsOfTheTree(t *testing.T) {
 	taken := map[string]bool{}
 	for _, c := range Commands(&Env{}) {
+		taken[c.Name] = true
 		for _, f := range c.Flags {
 			name := f.Names()[0]
 			taken[name], taken[c.Name+" "+name] = true, true
-			if takesValue(f) && kindOf(c.Name, name) == nothing && !strings.Contains(" hours timeout expires ", " "+name+" ") {
-				t.Logf("--%s of %s is not completed", name, c.Name)
+			free := slices.Contains(freely, name) || slices.Contains(freely, c.Name+" "+name)
+			if takesValue(f) && (kindOf(c.Name, name) == nothing) != free {
+				t.Errorf("--%s of %s: its kind is %q, and free is %v", name, c.Name, kindOf(c.Name, name), free)
 			}
 		}
 	}
-	for _, name := range []string{"handle", "cluster", "cloud", "broker", "conf", "run name"} {
-		if !taken[name] || optionKinds[name] == nothing {
-			t.Errorf("--%s is not there, or not completed", name)
+	for _, name := range freely {
+		if !taken[name] {
+			t.Errorf("there is no --%s", name)
+		}
+	}
+	// Those of the broker and the agent, and of the classic client.
+	elsewhere := []string{"broker data", "config", "manifest", "bootstrap", "log-level", "log-format", "broker-url", "ssh-pubkey", "image"}
+	for name := range optionKinds {
+		if !taken[name] && !slices.Contains(elsewhere, name) {
+			t.Errorf("the table of options has --%s, which is not there", name)
+		}
+	}
+	for name := range argumentKinds {
+		if !taken[name] {
+			t.Errorf("the table of arguments has %s, which is not there", name)
+		}
+	}
+	for _, name := range slices.Concat(needRunning, manyArguments) {
+		if !taken[name] {
+			t.Errorf("there is no command %s", name)
 		}
 	}
 }

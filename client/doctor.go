@@ -107,7 +107,7 @@ func (d Diagnosis) count(level cloud.Level) (n int) {
 func (d Diagnosis) String() string {
 	var b strings.Builder
 	for _, f := range d.Findings {
-		line := oneLine(f.What)
+		line := oneLine(f.Text)
 		if f.Advice != "" {
 			line += " - " + oneLine(f.Advice)
 		}
@@ -120,19 +120,19 @@ func (d Diagnosis) String() string {
 func oneLine(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
 
 func fine(format string, args ...any) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Fine, What: fmt.Sprintf(format, args...)}}
+	return []cloud.Finding{{Level: cloud.Fine, Text: fmt.Sprintf(format, args...)}}
 }
 
 func info(format string, args ...any) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Info, What: fmt.Sprintf(format, args...)}}
+	return []cloud.Finding{{Level: cloud.Info, Text: fmt.Sprintf(format, args...)}}
 }
 
 func warn(advice, format string, args ...any) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Warn, What: fmt.Sprintf(format, args...), Advice: advice}}
+	return []cloud.Finding{{Level: cloud.Warn, Text: fmt.Sprintf(format, args...), Advice: advice}}
 }
 
 func fail(advice, format string, args ...any) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Fail, What: fmt.Sprintf(format, args...), Advice: advice}}
+	return []cloud.Finding{{Level: cloud.Fail, Text: fmt.Sprintf(format, args...), Advice: advice}}
 }
 
 // inform asks a broker who it is, if it is one that can tell.

@@ -390,7 +390,7 @@ func TestThisMachine(t *testing.T) {
 type checkedCloud struct{ cloudtest.Fake }
 
 func (*checkedCloud) Check(context.Context) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Fail, What: "quota: none is left", Advice: "ask for more"}}
+	return []cloud.Finding{{Level: cloud.Fail, Text: "quota: none is left", Advice: "ask for more"}}
 }
 
 // A driver elsewhere is asked what it lacks; one that cannot tell says nothing.
@@ -398,7 +398,7 @@ func TestDoctorAsksTheDriver(t *testing.T) {
 	far := settings.Settings{Clouds: map[string]settings.Cloud{"far": {Driver: "far"}}}
 	var driver cloud.Driver = &checkedCloud{}
 	m := thisMachine{env: &Env{OpenCloud: func(string, settings.Settings) (cloud.Driver, error) { return driver, nil }}}
-	if got := m.cloud(t.Context(), "far", far); len(got) != 1 || got[0].What != "quota: none is left" {
+	if got := m.cloud(t.Context(), "far", far); len(got) != 1 || got[0].Text != "quota: none is left" {
 		t.Errorf("%+v", got)
 	}
 	driver = &cloudtest.Fake{}

@@ -19,7 +19,7 @@ func checkCloud(ctx context.Context, p *patient) []cloud.Finding {
 	name := p.settings.Cloud
 	all := p.machine.cloud(ctx, name, p.settings)
 	for i := range all {
-		all[i].What = fmt.Sprintf("cloud %q: %s", name, all[i].What)
+		all[i].Text = fmt.Sprintf("cloud %q: %s", name, all[i].Text)
 	}
 	if _, err := p.cloud(name); err != nil {
 		return append(all, fail("mend that, or choose another with --cloud NAME", "%v", err)...)

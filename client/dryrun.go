@@ -31,7 +31,7 @@ type DryRun struct {
 	Expires    time.Time      `json:"expires"`
 	Forgotten  time.Time      `json:"context_expires,omitzero"`
 	Open       bool           `json:"open,omitempty"` // the context waits to be locked
-	Timeout    string         `json:"timeout"`
+	Timeout    history.Span   `json:"timeout"`
 	SSHKey     string         `json:"ssh_key"` // file
 	MakesKey   bool           `json:"makes_ssh_key,omitempty"`
 	KnownHosts string         `json:"known_hosts,omitempty"` // file; empty: none
@@ -81,7 +81,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	now := s.env.Now()
 	d := DryRun{
 		Handle: handle, Source: source, Cloud: s.settings.Cloud, Driver: s.settings.Clouds[s.settings.Cloud].Driver,
-		Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: spanText(o.timeout),
+		Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: history.Span(o.timeout),
 		SSHKey: key.File, MakesKey: key.Made, KnownHosts: hosts, Waits: graph.Waits(def), definition: def,
 	}
 	if def.Nodes() > 0 {
@@ -209,7 +209,7 @@ func (d *DryRun) text() string {
 	if !d.Forgotten.IsZero() {
 		fmt.Fprintf(&b, "; the broker forgets it at %s", at(d.Forgotten))
 	}
-	fmt.Fprintf(&b, "\nGiven up: when it is not ready after %s\n", d.Timeout)
+	fmt.Fprintf(&b, "\nGiven up: when it is not ready after %s\n", spanText(time.Duration(d.Timeout)))
 	fmt.Fprintf(&b, "SSH key: %s%s\n", d.SSHKey, map[bool]string{true: " (it would be made)"}[d.MakesKey])
 	if d.KnownHosts == "" {
 		b.WriteString("known_hosts: none\n")
@@ -242,7 +242,7 @@ func (d *DryRun) waitsText() string {
 			if r.Ready {
 				what = "be ready"
 			}
-			list = append(list, fmt.Sprintf("role %q: %s to %s (%s)", r.Role, few(r.Workspaces), what, count(r.Nodes, "node")))
+			list = append(list, fmt.Sprintf("role %q: %s to %s (%s)", r.Name, few(r.Workspaces), what, count(r.Providers, "node")))
 		}
 		text := "nobody"
 		if list != nil {

@@ -90,7 +90,7 @@ func TestDryRunFindsWhatTheRunWould(t *testing.T) {
 		}{
 			{1, []string{"--cluster", w.path("none.xml")}, "no such file"},
 			{1, []string{"--cluster", w.path("hello.xml"), "--hours", "x"}, "--hours"},
-			{1, []string{"--cluster", w.path("hello.xml"), "--quantity", "back=3"}, `cloud "local": network "public" is too small: no capacity: nothing was launched`},
+			{2, []string{"--cluster", w.path("hello.xml"), "--quantity", "back=3"}, `cloud "local": network "public" is too small: no capacity: nothing was launched`},
 			{2, []string{"--cluster", w.path("hello.xml"), "--ssh-key", w.path("none.pub")}, "there is no such file"},
 			{1, []string{"--cluster", w.path("plain.xml"), "--no-ctx-lock"}, "none of its workspaces has <ctx>"},
 			{1, []string{"--cluster", w.path("hello.xml"), "--cloud", "moon"}, `there is no cloud "moon"`},

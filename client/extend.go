@@ -92,7 +92,7 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if record.Context != nil {
 		gone, err := s.extendContext(ctx, record.Context, e.Expires.Add(graceOfContext))
 		if err != nil {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err), Advice: "nothing has changed: " + record.Handle + " ends when it was to end"}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: "nothing has changed: " + record.Handle + " ends when it was to end"}
 		}
 		if gone != nil {
 			note("The broker could not be told, so its context may end before the machines do: %v", gone)

@@ -44,9 +44,9 @@ func (env *Env) forgetCommand() *cli.Command {
 
 // Forgotten is what --json prints of each launch that was to be forgotten.
 type Forgotten struct {
-	Handle string `json:"handle"`
-	Dir    string `json:"dir"` // that was removed
-	Error  string `json:"error,omitempty"`
+	Handle    string `json:"handle"`
+	Directory string `json:"directory"` // that was removed
+	Error     string `json:"error,omitempty"`
 }
 
 // emptyAge is how old a launch without a record must be before nobody can be
@@ -99,7 +99,7 @@ func (s *session) forgetLaunches(ctx context.Context, handles []string, all bool
 			list = append(list, Forgotten{Handle: handle, Error: err.Error()})
 		default:
 			s.out.say("Forgot %s.\n", handle)
-			list = append(list, Forgotten{Handle: handle, Dir: l.Dir})
+			list = append(list, Forgotten{Handle: handle, Directory: l.Dir})
 		}
 	}
 	if len(list) == 0 {

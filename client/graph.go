@@ -70,7 +70,7 @@ func (env *Env) checkedDefinition(out *output, file string, changes cluster.Chan
 		out.warn("%s\n", printable(p.String()))
 	}
 	if n := problems.Errors(); n > 0 {
-		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: %s", file, count(n, "error"), otherwise)}
+		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has %s: %s", file, count(n, "error"), otherwise), Advice: definitionAdvice}
 	}
 	return def, nil
 }

@@ -152,7 +152,7 @@ func (env *Env) lockCommand() *cli.Command {
 // Locked is what --json prints of a context that was locked.
 type Locked struct {
 	Handle  string `json:"handle"`
-	Already bool   `json:"already"` // it was before
+	Already bool   `json:"already,omitempty"` // it was before
 }
 
 func (s *session) lock(ctx context.Context, record history.Record) error {

@@ -3,13 +3,19 @@ package client
 import (
 	"encoding"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
 	"nimbus/broker/cluster"
 	"nimbus/broker/wire"
+	"nimbus/client/graph"
 	"nimbus/client/history"
 	"nimbus/cloud"
 )
@@ -18,20 +24,31 @@ import (
 // here fails the test: add it, and its types to titles and docs/json.md.
 var documents = map[string]reflect.Type{
 	"run":              reflect.TypeFor[Result](),
+	"run --dry-run":    reflect.TypeFor[DryRun](),
 	"resume":           reflect.TypeFor[Result](),
 	"status":           reflect.TypeFor[LaunchStatus](),
 	"status --handle":  reflect.TypeFor[LaunchDetail](),
 	"nodes":            reflect.TypeFor[wire.Node](),
 	"print-ctx-status": reflect.TypeFor[AddressStatus](),
+	"exec":             reflect.TypeFor[Execution](),
+	"cp":               reflect.TypeFor[Copy](),
+	"logs":             reflect.TypeFor[NodeLog](),
+	"rerun":            reflect.TypeFor[Rerun](),
+	"extend":           reflect.TypeFor[Extension](),
 	"release":          reflect.TypeFor[Released](),
 	"terminate":        reflect.TypeFor[Termination](),
 	"forget":           reflect.TypeFor[Forgotten](),
+	"new":              reflect.TypeFor[NewCluster](),
 	"validate":         reflect.TypeFor[Validation](),
+	"graph":            reflect.TypeFor[graph.Graph](),
+	"inject":           reflect.TypeFor[Injected](),
+	"lock":             reflect.TypeFor[Locked](),
 	"networks":         reflect.TypeFor[cloud.Network](),
 	"list":             reflect.TypeFor[cloud.Image](),
 	"contexts":         reflect.TypeFor[wire.Summary](),
 	"login":            reflect.TypeFor[LoginResult](),
 	"version":          reflect.TypeFor[Version](),
+	"doctor":           reflect.TypeFor[Diagnosis](),
 }
 
 // titles are the sections of docs/json.md.
@@ -40,6 +57,13 @@ var titles = map[reflect.Type]string{
 	reflect.TypeFor[Result]():               "Result",
 	reflect.TypeFor[Event]():                "Event",
 	reflect.TypeFor[Login]():                "Way in",
+	reflect.TypeFor[DryRun]():               "Dry run",
+	reflect.TypeFor[DryWorkspace]():         "Workspace of a dry run",
+	reflect.TypeFor[cluster.NIC]():          "NIC",
+	reflect.TypeFor[cloud.Limit]():          "Limit",
+	reflect.TypeFor[graph.Wait]():           "Wait",
+	reflect.TypeFor[graph.RoleWait]():       "Required role",
+	reflect.TypeFor[graph.DataWait]():       "Required data",
 	reflect.TypeFor[history.Context]():      "Place of a context",
 	reflect.TypeFor[history.Instance]():     "Instance of a launch",
 	reflect.TypeFor[cloud.Instance]():       "Instance",
@@ -51,20 +75,34 @@ var titles = map[reflect.Type]string{
 	reflect.TypeFor[wire.WorkspaceStatus](): "Workspace",
 	reflect.TypeFor[wire.Failure]():         "Failure",
 	reflect.TypeFor[wire.Refusal]():         "Refusal",
+	reflect.TypeFor[wire.Latest]():          "Latest",
 	reflect.TypeFor[wire.Summary]():         "Context",
 	reflect.TypeFor[wire.Node]():            "Node",
 	reflect.TypeFor[cluster.Identity]():     "Identity",
 	reflect.TypeFor[wire.Report]():          "Report",
 	reflect.TypeFor[AddressStatus]():        "Address of a node",
+	reflect.TypeFor[Execution]():            "Execution",
+	reflect.TypeFor[Copy]():                 "Copy",
+	reflect.TypeFor[NodeLog]():              "Log of a node",
+	reflect.TypeFor[Rerun]():                "Rerun",
+	reflect.TypeFor[Extension]():            "Extension",
 	reflect.TypeFor[Released]():             "Released",
 	reflect.TypeFor[Termination]():          "Termination",
 	reflect.TypeFor[Forgotten]():            "Forgotten",
+	reflect.TypeFor[NewCluster]():           "New cluster",
 	reflect.TypeFor[Validation]():           "Validation",
 	reflect.TypeFor[cluster.Problem]():      "Problem",
+	reflect.TypeFor[graph.Graph]():          "Drawing",
+	reflect.TypeFor[graph.Node]():           "Node of a drawing",
+	reflect.TypeFor[graph.Edge]():           "Edge",
+	reflect.TypeFor[Injected]():             "Injected",
+	reflect.TypeFor[Locked]():               "Locked",
 	reflect.TypeFor[cloud.Network]():        "Network",
 	reflect.TypeFor[cloud.Image]():          "Image",
 	reflect.TypeFor[LoginResult]():          "Stored login",
 	reflect.TypeFor[Version]():              "Version",
+	reflect.TypeFor[Diagnosis]():            "Diagnosis",
+	reflect.TypeFor[cloud.Finding]():        "Finding",
 }
 
 // docs/json.md has each command that knows --json, each document, and each
@@ -132,6 +170,81 @@ func TestJSONIsDocumented(t *testing.T) {
 			t.Errorf("docs/json.md: a link leads to #%s, which is not there", anchor)
 		}
 	}
+}
+
+// Each event that the commands send is explained, and no other.
+func TestEventsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n### Event\n")
+	section, _, _ = strings.Cut(section, "\n### ")
+	explained := map[string]bool{}
+	for line := range strings.Lines(section) {
+		if item, is := strings.CutPrefix(line, "- `"); is {
+			name, _, _ := strings.Cut(item, "`")
+			explained[name] = true
+		}
+	}
+	sent := sentEvents(t)
+	if len(sent) < 10 {
+		t.Errorf("only %d events are found in the source: does this test still know how they are sent?", len(sent))
+	}
+	for name := range sent {
+		if !explained[name] {
+			t.Errorf("docs/json.md: the list of events has no `%s`", name)
+		}
+	}
+	for name := range explained {
+		if !sent[name] {
+			t.Errorf("docs/json.md: nothing sends the event `%s`", name)
+		}
+	}
+}
+
+// sentEvents finds the names of the events in the source of this package. A
+// name that is computed there could not be found: that is an error.
+func sentEvents(t *testing.T) map[string]bool {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string]bool{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(source, func(n ast.Node) bool {
+			made, is := n.(*ast.CompositeLit)
+			if !is {
+				return true
+			}
+			if of, is := made.Type.(*ast.Ident); !is || of.Name != "Event" {
+				return true
+			}
+			name := ""
+			for _, element := range made.Elts {
+				field, is := element.(*ast.KeyValueExpr)
+				if !is || field.Key.(*ast.Ident).Name != "Event" {
+					continue
+				}
+				if text, is := field.Value.(*ast.BasicLit); is {
+					name, _ = strconv.Unquote(text.Value)
+				}
+			}
+			if name == "" {
+				t.Errorf("%s: an event whose name is not written there", file)
+			}
+			sent[name] = true
+			return true
+		})
+	}
+	return sent
 }
 
 // jsonPage takes the page apart: the commands in its first table, and the

@@ -85,7 +85,7 @@ func (env *Env) logIn(ctx context.Context, out *output, url, caFile, keyFile str
 	// A key that does not work is worth nothing: ask for what only an
 	// account may see.
 	if _, err := client.Contexts(ctx); err != nil {
-		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %v; nothing was stored", url, err), Advice: loginAdvice(url, e.CA != "", err)}
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %s; nothing was stored", url, brokerText(err)), Advice: loginAdvice(url, e.CA != "", err)}
 	}
 	if err := env.storeLogin(e); err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}
@@ -165,6 +165,7 @@ func checkKey(file, key string) error {
 func loginAdvice(url string, withCA bool, err error) string {
 	var refused *wire.Error
 	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
 	var name x509.HostnameError
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
@@ -172,9 +173,13 @@ func loginAdvice(url string, withCA bool, err error) string {
 	noPort := hasNoPort(url)
 	switch {
 	case errors.As(err, &refused) && refused.Code == wire.Unauthorized:
-		return "check the key: " + refused.Hint
+		return "check the key: the owner's is in owner.key, in the broker's data directory"
 	case errors.As(err, &refused):
 		return refused.Hint
+	case errors.Is(err, wire.ErrProxy):
+		return "check HTTPS_PROXY, or add the broker's host to NO_PROXY"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate is not valid now: check the clock of this machine, else have the certificate renewed"
 	case errors.As(err, &authority) && withCA:
 		return "the file of --ca belongs to another broker: give this one's ca.pem, from its data directory"
 	case errors.As(err, &authority):

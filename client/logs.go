@@ -81,7 +81,7 @@ func (env *Env) logsCommand() *cli.Command {
 			if !member(record, i) {
 				return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s takes no part in the context of %s: it runs no scripts, and logs nothing", i.Node, record.Handle), Advice: n.consoleAdvice()}
 			}
-			if follow {
+			if n.following = follow; follow {
 				return n.follow(c.Context)
 			}
 			return n.print(c.Context)
@@ -142,9 +142,10 @@ type NodeLog struct {
 // A nodeLog is the log of one node, to be printed.
 type nodeLog struct {
 	*session
-	launch   *history.Launch
-	record   history.Record
-	instance history.Instance
+	launch    *history.Launch
+	record    history.Record
+	instance  history.Instance
+	following bool // what is printed is events
 }
 
 // print shows what there is now.
@@ -165,7 +166,9 @@ func (n *nodeLog) print(ctx context.Context) error {
 }
 
 func (n *nodeLog) show(state wire.NodeState, source, text string) {
-	if !n.out.document(NodeLog{n.record.Handle, n.instance.Node, state, source, text}) {
+	if n.following {
+		n.more(text)
+	} else if !n.out.document(NodeLog{n.record.Handle, n.instance.Node, state, source, text}) {
 		n.out.print("%s", printable(text))
 	}
 }
@@ -235,7 +238,7 @@ func (n *nodeLog) follow(ctx context.Context) error {
 		return n.printReport(n.contextGone(n.record))
 	}
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: n.env.brokerAdvice(n.record.Context.Broker, err)}
 	}
 	offset := int64(0)
 	var lost time.Time // since when the broker has not answered
@@ -250,14 +253,14 @@ func (n *nodeLog) follow(ctx context.Context) error {
 		case code == wire.NotFound || code == wire.ContextGone:
 			return n.contextGone(n.record)
 		case wire.Final(err):
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err)}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: n.env.brokerAdvice(n.record.Context.Broker, err)}
 		case err != nil:
 			if lost.IsZero() {
 				n.out.warn("The broker does not answer: %v. Trying again.\n", err)
 				lost = n.env.Now()
 			}
 			if n.env.Now().Sub(lost) > away {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %v", err), Advice: fmt.Sprintf("it has not answered for %s; the log is in the node, in /opt/nimbus/ctxlog.txt", spanText(away))}
+				return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: fmt.Sprintf("it has not answered for %s; the log is in the node, in /opt/nimbus/ctxlog.txt", spanText(away))}
 			}
 			if broker, err = n.again(ctx, broker); err != nil {
 				return err
@@ -327,6 +330,7 @@ func (n *nodeLog) failed(ctx context.Context) error {
 	for _, node := range nodes {
 		if node.Node == n.instance.Node && node.Report != nil {
 			f.Text = fmt.Sprintf("node %s: %s", n.instance.Node, stepText(*node.Report))
+			n.out.event(Event{Event: "node-failed", Handle: n.record.Handle, Node: node.Node, Failure: &wire.Failure{Node: node.Node, Report: *node.Report}})
 		}
 	}
 	return f

@@ -99,7 +99,7 @@ func TestFollow(t *testing.T) {
 			w.broker.log("back-1", "no\n")
 			w.broker.report("ctx1", "back-1", wire.Report{Step: "3-data/x", Code: 7})
 		})
-		w.expect(1, []string{"logs", "--json=stream", "--follow", "back-1"}, `"text":"no\n"`, "node back-1: 3-data/x failed with exit code 7", "nimbus rerun --handle cluster-001 back-1")
+		w.expect(1, []string{"logs", "--json=stream", "--follow", "back-1"}, `"text":"no\n"`, `"event":"node-failed","handle":"cluster-001","node":"back-1","failure":{"node":"back-1","stage":0,"ok":false,"step":"3-data/x","code":7}}`, "node back-1: 3-data/x failed with exit code 7", "nimbus rerun --handle cluster-001 back-1")
 	})
 }
 

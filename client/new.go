@@ -79,7 +79,7 @@ func newArguments(words, roles []string) (name string, all []string, err error) 
 type NewCluster struct {
 	Directory string   `json:"directory"`
 	Files     []string `json:"files"` // below it
-	Launch    string   `json:"launch"`
+	Run       string   `json:"run"`   // the command that launches it
 }
 
 // A scaffold is a file to make, and what it is for.
@@ -108,7 +108,7 @@ func (env *Env) newCluster(out *output, name string, roles []string) error {
 		}
 		return f
 	}
-	made := NewCluster{Directory: abs, Launch: launch}
+	made := NewCluster{Directory: abs, Run: launch}
 	for _, file := range files {
 		if err := file.write(dir); err != nil {
 			_ = os.RemoveAll(dir) // nobody but us has put anything there

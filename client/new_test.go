@@ -45,7 +45,7 @@ func TestNew(t *testing.T) {
 	if everything(t, shop) != before {
 		t.Error("it was changed")
 	}
-	w.expect(0, []string{"new", "--json", "--role", "peer", w.path("solo")}, `"launch": "nimbus run`, `"scripts/1-ipandhost/peer"`)
+	w.expect(0, []string{"new", "--json", "--role", "peer", w.path("solo")}, `"run": "nimbus run`, `"scripts/1-ipandhost/peer"`)
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -46,7 +46,8 @@ Options:
   --json=stream       one JSON event per line on stdout
 
 Exit codes: 0 all nodes are ok; 1 wrong parameters, or a node failed; 2
-something else did not work; 130 interrupted.
+something else did not work; 130 interrupted; 143 and 129 ended by SIGTERM and
+SIGHUP, and the launch goes on.
 `}
 
 func (env *Env) resumeCommand() *cli.Command {

@@ -264,7 +264,7 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 	}
 	limits, err := limiter.Limits(ctx, deploy.Networks(def))
 	if errors.Is(err, cloud.ErrNoCapacity) {
-		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
 			Advice: "ask for fewer instances, or try again when others have ended"}
 	}
 	if err != nil {

@@ -219,6 +219,9 @@ func TestLoginAdvice(t *testing.T) {
 		{"https://b.example.org:1", false, context.DeadlineExceeded, "firewall"},
 		{"https://b.example.org:1", true, x509.HostnameError{}, "not the CA of this broker"},
 		{"https://b.example.org:1", false, x509.HostnameError{}, "a broker with a CA of its own needs --ca"},
+		{"https://b.example.org:1", false, wire.Errorf(wire.Unauthorized, "who are you?"), "check the key: the owner's is in owner.key"},
+		{"https://b.example.org:1", false, fmt.Errorf("%w p:1: %w", wire.ErrProxy, syscall.ECONNREFUSED), "check HTTPS_PROXY"},
+		{"https://b.example.org:1", false, x509.CertificateInvalidError{Reason: x509.Expired}, "check the clock"},
 		{"https://b.example.org:1", true, x509.UnknownAuthorityError{}, "belongs to another broker"},
 		{"https://b.example.org:1", false, errors.New("odd"), "check the URL"},
 	} {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"nimbus/broker/cluster"
 	"nimbus/client/history"
 	"nimbus/client/settings"
 )
@@ -23,8 +24,12 @@ const (
 	nodes       kind = "nodes"
 	roles       kind = "roles"
 	workspaces  kind = "workspaces"
-	machines    kind = "machines" // nodes, workspaces and roles
-	remotes     kind = "remotes"  // those with a colon, and files
+	machines    kind = "machines"   // nodes, workspaces and roles
+	remotes     kind = "remotes"    // those with a colon, and files
+	data        kind = "data"       // names of data that a launch requires
+	quantities  kind = "quantities" // of --quantity, --data and --set: what
+	givenData   kind = "given data" // the definition on the line has, and =
+	variables   kind = "variables"
 	clouds      kind = "clouds"
 	images      kind = "images"
 	brokers     kind = "brokers"
@@ -48,6 +53,7 @@ var optionKinds = map[string]kind{
 	"handle": handles, "node": nodes, "role": roles, "workspace": workspaces, "cloud": clouds, "broker": brokers, "broker-url": brokers,
 	"cluster": definitions, "run name": images, "image": images,
 	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
+	"quantity": quantities, "data": givenData, "set": variables, "inject name": data, "new role": nothing,
 	"ca": files, "key": files, "file": files, "manifest": files, "bootstrap": files, "broker data": dirs,
 	"format": formats, "json": jsonForms, "from": phases, "log-level": levels, "log-format": logForms,
 }
@@ -55,19 +61,22 @@ var optionKinds = map[string]kind{
 // argumentKinds says what the words after the options are, one after another.
 var argumentKinds = map[string][]kind{
 	"validate": {definitions}, "graph": {definitions}, "login": {brokers}, "completion": {shells}, "man": {dirs},
-	"ssh": {machines}, "exec": {machines}, "logs": {nodes}, "rerun": {nodes}, "cp": {remotes, remotes},
+	"ssh": {machines}, "logs": {machines}, "rerun": {machines}, "cp": {remotes},
 }
+
+// manyArguments are the commands whose last argument may be repeated.
+var manyArguments = []string{"rerun", "cp"}
 
 // fixed are the values that are always the same.
 var fixed = map[kind][]string{
 	shells: {"bash", "zsh", "fish"}, formats: {"mermaid", "dot"}, jsonForms: {"stream"},
-	phases: {"0-etchosts", "1-ipandhost", "2-thishost", "3-data", "4-restarts", "5-thishost-finalize"},
+	phases: {"0-etchosts", "sshd", "1-ipandhost", "2-thishost", "3-data", "4-restarts", "5-thishost-finalize"},
 	levels: {"debug", "info", "warn", "error"}, logForms: {"text", "json"},
 }
 
 // needRunning are the commands that need machines that run: other handles are
 // not offered.
-var needRunning = []string{"ssh", "exec", "cp", "logs", "rerun", "release", "extend", "inject", "lock", "resume"}
+var needRunning = []string{"ssh", "exec", "cp", "rerun", "release", "extend", "inject", "lock", "resume"}
 
 func kindOf(command, option string) kind {
 	if k, ok := optionKinds[command+" "+option]; ok {
@@ -77,8 +86,12 @@ func kindOf(command, option string) kind {
 }
 
 func argumentOf(l line) kind {
-	if kinds := argumentKinds[l.command]; l.args < len(kinds) {
+	kinds := argumentKinds[l.command]
+	switch {
+	case l.args < len(kinds):
 		return kinds[l.args]
+	case slices.Contains(manyArguments, l.command):
+		return kinds[len(kinds)-1]
 	}
 	return nothing
 }
@@ -95,11 +108,15 @@ func (env *Env) valuesOf(k kind, l line, word string) []candidate {
 	case nodes, roles, workspaces, machines:
 		return s.machineNames(k, l.option("handle"))
 	case remotes:
-		all := s.machineNames(nodes, l.option("handle"))
+		all := s.machineNames(machines, l.option("handle"))
 		for i := range all {
 			all[i].word += ":"
 		}
 		return append(all, env.paths(word, "")...)
+	case data:
+		return s.dataNames(l.option("handle"))
+	case quantities, givenData, variables:
+		return env.changeable(k, l.option("cluster"), word)
 	case clouds:
 		return s.clouds()
 	case images:
@@ -239,6 +256,55 @@ func (s *session) machineNames(k kind, handle string) []candidate {
 				all = append(all, candidate{name, names[k][name]})
 			}
 		}
+	}
+	return all
+}
+
+// dataNames lists the data that nodes of a launch require.
+func (s *session) dataNames(handle string) []candidate {
+	if !s.hasHistory() {
+		return nil
+	}
+	_, record, err := s.current(handle)
+	if err != nil || record.Definition == nil {
+		return nil
+	}
+	return plainly(record.Definition.DataNames())
+}
+
+// changeable lists what the command line may change in a definition, and the
+// files that may follow --data NAME=@.
+func (env *Env) changeable(k kind, file, word string) (all []candidate) {
+	if name, path, is := strings.Cut(word, "=@"); is && k == givenData {
+		all = env.paths(path, "")
+		for i := range all {
+			all[i].word = name + "=@" + all[i].word
+		}
+		return all
+	}
+	path := env.expand(file)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // a pipe would be waited for
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if k == variables {
+		all = plainly(cluster.Variables(f))
+	} else {
+		def, _ := cluster.ReadWith(file, f, cluster.Changes{})
+		if k == givenData {
+			all = plainly(def.DataNames())
+		} else {
+			for _, w := range def.Workspaces {
+				all = append(all, candidate{w.Name, count(w.Quantity, "instance")})
+			}
+		}
+	}
+	for i := range all {
+		all[i].word += "="
 	}
 	return all
 }

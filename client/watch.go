@@ -269,8 +269,8 @@ func (r *run) poll(ctx context.Context, listings chan<- listing) {
 // heard shows what has changed in the context.
 func (r *run) heard(status wire.Status) {
 	for _, refusal := range status.Refused {
-		if refusal.At.After(r.refused) {
-			r.refused = refusal.At
+		if refusal.Time.After(r.refused) {
+			r.refused = refusal.Time
 			r.out.warn("The broker refused a request from %s for node %s: %s\n", printable(refusal.From), printable(refusal.Node), printable(refusal.Reason))
 		}
 	}

@@ -137,8 +137,8 @@ type Checker interface {
 // Finding is one thing that a check looked at.
 type Finding struct {
 	Level  Level  `json:"level"`
-	What   string `json:"what"`             // what was looked at and how it is, one line
-	Advice string `json:"advice,omitempty"` // what to do; Warn and Fail have it
+	Text   string `json:"text"`           // what was looked at and how it is, one line
+	Advice string `json:"hint,omitempty"` // what to do; Warn and Fail have it
 }
 
 // Level says how much a finding matters.

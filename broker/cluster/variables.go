@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -47,6 +48,15 @@ func variables(root *element, set map[string]string) *substitution {
 		}
 	}
 	return s
+}
+
+// Variables lists the names of the variables in a definition.
+func Variables(r io.Reader) []string {
+	root, broken := readDocument("", r)
+	if broken != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(variables(root, nil).named))
 }
 
 func (s *substitution) element(e *element) {

@@ -96,7 +96,7 @@ type Failure struct {
 // Refusal is a request that was turned down though its token was good: a
 // second machine in one place, say.
 type Refusal struct {
-	At     time.Time `json:"at"`
+	Time   time.Time `json:"time"`
 	Node   string    `json:"node"`
 	From   string    `json:"from"` // address of the caller
 	Reason string    `json:"reason"`

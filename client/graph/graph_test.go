@@ -94,7 +94,7 @@ func TestWaits(t *testing.T) {
 		t.Errorf("%+v", waits)
 	}
 	web := waits[1]
-	if !web.Identities || len(web.Roles) != 1 || web.Roles[0].Nodes != 1 || !slices.Equal(web.Roles[0].Workspaces, []string{"db"}) ||
+	if !web.Identities || len(web.Roles) != 1 || web.Roles[0].Providers != 1 || !slices.Equal(web.Roles[0].Workspaces, []string{"db"}) ||
 		!slices.Equal(web.Data, []DataWait{{"motd", 1}, {"key", 0}}) {
 		t.Errorf("%+v", web)
 	}

@@ -19,10 +19,10 @@ type Wait struct {
 
 // RoleWait is a required role.
 type RoleWait struct {
-	Role       string   `json:"role"`
+	Name       string   `json:"name"`
 	Ready      bool     `json:"ready,omitempty"` // its providers must be ok, not only have joined
-	Nodes      int      `json:"nodes"`           // that provide it
-	Workspaces []string `json:"-"`               // that provide it
+	Providers  int      `json:"providers"`       // nodes
+	Workspaces []string `json:"-"`               // of the providers
 }
 
 // DataWait is a required name of data.

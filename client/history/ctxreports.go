@@ -89,7 +89,7 @@ func (l *Launch) contextSummary(s *wire.Status, nodes []wire.Node, at time.Time)
 		}
 	}
 	for _, r := range s.Refused {
-		fmt.Fprintf(&b, "refused %s as %s, %s: %s\n", oneLine(r.From), oneLine(r.Node), localTime(r.At), oneLine(r.Reason))
+		fmt.Fprintf(&b, "refused %s as %s, %s: %s\n", oneLine(r.From), oneLine(r.Node), localTime(r.Time), oneLine(r.Reason))
 	}
 	return b.String()
 }

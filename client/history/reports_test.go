@@ -238,7 +238,7 @@ func TestReportsOfAContextThatFailed(t *testing.T) {
 	status := wire.Status{
 		Summary:    wire.Summary{State: wire.Failing, Expected: 11, Joined: 10, OK: 1, Failed: 2},
 		Workspaces: []wire.WorkspaceStatus{{Name: "head", Expected: 11, Joined: 10, Waiting: []string{"1 node of head"}}},
-		Refused:    []wire.Refusal{{At: at, Node: "head-1", From: "10.9.9.9", Reason: "the place is taken"}},
+		Refused:    []wire.Refusal{{Time: at, Node: "head-1", From: "10.9.9.9", Reason: "the place is taken"}},
 	}
 	summary, err := l.WriteContextReports(status, nodes, at)
 	if err != nil {

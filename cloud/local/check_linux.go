@@ -33,7 +33,7 @@ var checks = []func(host, Options) []cloud.Finding{
 
 func check(h host, o Options) []cloud.Finding {
 	if err := o.complete(); err != nil {
-		return []cloud.Finding{{Level: cloud.Fail, What: "settings of the local cloud: " + err.Error(), Advice: "correct them; docs/settings.md explains each"}}
+		return []cloud.Finding{{Level: cloud.Fail, Text: "settings of the local cloud: " + err.Error(), Advice: "correct them; docs/settings.md explains each"}}
 	}
 	var all []cloud.Finding
 	for _, look := range checks {
@@ -67,7 +67,7 @@ func checkRights(h host, _ Options) []cloud.Finding {
 		if p.Advice == "" {
 			p.Advice = "run as root on the host, or choose another cloud with --cloud NAME"
 		}
-		all = append(all, cloud.Finding{Level: cloud.Fail, What: "rights: " + p.Text, Advice: p.Advice})
+		all = append(all, cloud.Finding{Level: cloud.Fail, Text: "rights: " + p.Text, Advice: p.Advice})
 	}
 	switch {
 	case all != nil:
@@ -140,7 +140,7 @@ func checkImages(h host, o Options) []cloud.Finding {
 				continue
 			}
 			if err := h.isDir(dir.path); err != nil {
-				all = append(all, cloud.Finding{Level: cloud.Fail, What: fmt.Sprintf("image %q: %s: %v", name, dir.setting, err),
+				all = append(all, cloud.Finding{Level: cloud.Fail, Text: fmt.Sprintf("image %q: %s: %v", name, dir.setting, err),
 					Advice: fmt.Sprintf("make the directory, or correct images.%s.%s in the settings", name, dir.setting)})
 			}
 		}
@@ -152,7 +152,7 @@ func checkImages(h host, o Options) []cloud.Finding {
 }
 
 func one(level cloud.Level, what, advice string) []cloud.Finding {
-	return []cloud.Finding{{Level: level, What: what, Advice: advice}}
+	return []cloud.Finding{{Level: level, Text: what, Advice: advice}}
 }
 
 // thisHost is the machine that this program runs on.

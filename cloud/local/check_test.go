@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 			}
 			level, rest, _ := strings.Cut(c.want, " ")
 			what, advice, _ := strings.Cut(rest, " - ")
-			if len(bad) != 1 || string(bad[0].Level) != level || !strings.Contains(bad[0].What, what) || !strings.Contains(bad[0].Advice, advice) || bad[0].Advice == "" {
+			if len(bad) != 1 || string(bad[0].Level) != level || !strings.Contains(bad[0].Text, what) || !strings.Contains(bad[0].Advice, advice) || bad[0].Advice == "" {
 				t.Errorf("got %+v, want %s", bad, c.want)
 			}
 		})
@@ -137,7 +137,7 @@ func TestCheck(t *testing.T) {
 // This machine runs the tests of sandboxes: at least its kernel must do.
 func TestCheckHere(t *testing.T) {
 	found := Check(Options{})
-	if len(found) < len(checks)-2 || found[0].Level != cloud.Fine || !strings.HasPrefix(found[0].What, "kernel: Linux ") {
+	if len(found) < len(checks)-2 || found[0].Level != cloud.Fine || !strings.HasPrefix(found[0].Text, "kernel: Linux ") {
 		t.Errorf("%+v", found)
 	}
 }

@@ -32,7 +32,7 @@ func Problems() []Problem {
 
 // Check says that this is not Linux.
 func Check(Options) []cloud.Finding {
-	return []cloud.Finding{{Level: cloud.Fail, What: "sandboxes: this machine does not run Linux", Advice: "choose another cloud with --cloud NAME, or run Nimbus on a Linux machine; client and broker work here"}}
+	return []cloud.Finding{{Level: cloud.Fail, Text: "sandboxes: this machine does not run Linux", Advice: "choose another cloud with --cloud NAME, or run Nimbus on a Linux machine; client and broker work here"}}
 }
 
 // ResolvesToHost says whether an image name means the host's own file system.
