@@ -94,6 +94,9 @@ func (s *State) retry(r Retried) error {
 	}
 	n.report, n.reported = nil, time.Time{}
 	n.retries++
+	if s.latest != nil && *s.latest == place && n.identities == nil {
+		s.latest = nil // what was heard of it is taken back
+	}
 	return nil
 }
 
