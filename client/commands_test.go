@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -231,6 +233,10 @@ func TestValidate(t *testing.T) {
 	w.expect(1, []string{"validate", w.home}, "nimbus: error:")
 }
 
+// ownCodes are the commands whose exit codes mean more than that it worked, that
+// the parameters were wrong, or that something did not work.
+var ownCodes = []string{"run", "resume", "status", "ssh", "exec", "cp", "logs", "rerun", "extend", "terminate", "forget", "validate", "print-ctx-status", "doctor"}
+
 func TestHelp(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range Commands(&Env{}) {
@@ -240,6 +246,12 @@ func TestHelp(t *testing.T) {
 		w.expect(0, []string{c.Name, "--help"}, c.CustomHelpTemplate)
 		if c.Usage == "" || !strings.Contains(c.CustomHelpTemplate, "Example") {
 			t.Errorf("%s: no summary or no example", c.Name)
+		}
+		// Codes of a command's own are all said in one place.
+		codes := regexp.MustCompile(`(?i)exit code|\b(6|124|129|130|143|255)\b`)
+		before, _, said := strings.Cut(c.CustomHelpTemplate, "\nExit codes: ")
+		if own := slices.Contains(ownCodes, c.Name); codes.MatchString(before) || own && !said {
+			t.Errorf("%s: the help speaks of exit codes elsewhere than in its section \"Exit codes:\", or has none", c.Name)
 		}
 		for _, f := range c.Flags {
 			if name := f.Names()[0]; name != "help" && !strings.Contains(c.CustomHelpTemplate, "  --"+name) {

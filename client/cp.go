@@ -35,7 +35,10 @@ Examples:
 
 Options:
   --parallel N        with so many machines at the same time (default 32)
-  --json              print one JSON document: node, files, bytes, error` + handleHelp}
+  --json              print one JSON document: node, files, bytes, error` + handleHelp + `
+Exit codes: 0 all of it was copied; 1 wrong parameters; 2 something was not
+copied; 130 interrupted.
+`}
 
 func (env *Env) cpCommand() *cli.Command {
 	return &cli.Command{

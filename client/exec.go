@@ -23,9 +23,7 @@ var execHelp = helpText{"run a command on many machines of a cluster at once", `
 Runs a command as root on all chosen nodes and prints what it prints, each line
 behind the name of its node. The words are passed as they are: for pipes and
 the like run a shell, sh -c '...'. The command reads nothing.
-
-The exit code is 0 when it is so on all nodes, else the highest: 124 where the
-time was over, 255 where the node could not be reached. The other nodes go on.
+Where it fails, the other nodes go on.
 
 Examples:
   nimbus exec --all -- uptime
@@ -39,7 +37,11 @@ Options:
   --parallel N        on so many at the same time (default 32)
   --timeout MINUTES   end the command where it takes longer, such as 5 or 30s
   --json              print one JSON document: node, code, stdout, stderr, error;
-                      at most 1 MiB of each stream` + handleHelp}
+                      at most 1 MiB of each stream` + handleHelp + `
+Exit codes: 0 that of the command was 0 on all nodes; else the highest of theirs,
+124 of a node where the time was over, 255 of one that could not be reached; 1
+also wrong parameters; 2 also something else did not work; 130 interrupted.
+`}
 
 func (env *Env) execCommand() *cli.Command {
 	return &cli.Command{

@@ -86,7 +86,7 @@ func overview() manual.Page {
 			{Title: "Examples", Blocks: []manual.Block{{Lines: []string{
 				"nimbus run --cluster samples/hello-cluster.xml --hours 1", "nimbus status", "nimbus terminate --handle cluster-001",
 			}}}},
-			{Title: "Exit codes", Blocks: []manual.Block{{Text: "0 it worked; 1 wrong parameters, or a node failed; 2 something else did not work; 6 print-ctx-status: not every node is ok; 130 interrupted."}}},
+			{Title: "Exit codes", Blocks: []manual.Block{{Text: "0 it worked; 1 wrong parameters, or a node failed; 2 something else did not work; 6 print-ctx-status: not every node is ok; 130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP, and what was launched goes on. ssh and exec end with the code of the command they ran; 124 it took too long, 255 its node could not be reached."}}},
 			{Title: "Environment", Blocks: []manual.Block{{Terms: []manual.Term{
 				{Name: "XDG_CONFIG_HOME", Text: "its directory nimbus has the settings and stored logins (default ~/.config)"},
 				{Name: "XDG_STATE_HOME", Text: "its directory nimbus has the history, and what belongs to your own broker (default ~/.local/state)"},

@@ -122,14 +122,16 @@ var ctxStatusHelp = helpText{"print the context state of each address, for scrip
   nimbus print-ctx-status --handle HANDLE [OPTIONS]
 
 Prints one line for each address: [CTX_SUCCESS], [CTX_ERROR],
-[CTX_CHECKED_IN_PENDING] or [CTX_NOT_CHECKED_IN]. Exit code 0 when all are
-success, else 6.
+[CTX_CHECKED_IN_PENDING] or [CTX_NOT_CHECKED_IN].
 
 Example:
   nimbus print-ctx-status --handle cluster-001
 
 Options:
-  --handle HANDLE     which launch` + commonHelp}
+  --handle HANDLE     which launch` + commonHelp + `
+Exit codes: 0 all are [CTX_SUCCESS]; 1 wrong parameters; 2 the broker could not
+be asked; 6 not all are.
+`}
 
 func (env *Env) ctxStatusCommand() *cli.Command {
 	return &cli.Command{

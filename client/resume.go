@@ -19,8 +19,8 @@ var resumeHelp = helpText{"go on with a run whose client died", `Usage:
 
 Goes on waiting for a launch whose client was killed, lost its terminal or was
 interrupted twice, and finishes it as its run would have: progress, reports,
-known_hosts, how to log in, exit code. When a node fails, or not all are ready
-in time, everything is ended, as the run would have done.
+known_hosts, how to log in. When a node fails, or not all are ready in time,
+everything is ended, as the run would have done.
 
 A launch that was kept though it failed can be resumed, too: after "nimbus
 rerun" has made its nodes ok this finishes it; while they are not, it says again

@@ -27,8 +27,7 @@ var sshHelp = helpText{"log in to a machine of a cluster, or run a command there
 Logs in to a node. Of a role or a workspace with several nodes it is the first.
 The ssh program of this machine is used where the node lets people in that way;
 a sandbox on this machine is entered without it otherwise. As with ssh, the
-words of a command are joined and parsed by a shell there, and the exit code is
-the command's.
+words of a command are joined and parsed by a shell there.
 
 Examples:
   nimbus ssh head-0
@@ -36,7 +35,10 @@ Examples:
 
 Options:
   --enter             go in without SSH, also where that would work
-  --tty               give a command a terminal; a login has one anyway` + handleHelp}
+  --tty               give a command a terminal; a login has one anyway` + handleHelp + `
+Exit codes: that of the command or the login; 255 ssh could not reach the node;
+1 also wrong parameters; 2 also something else did not work.
+`}
 
 func (env *Env) sshCommand() *cli.Command {
 	return &cli.Command{

@@ -12,8 +12,8 @@ var validateHelp = helpText{"check a cluster definition", `Usage:
   nimbus validate [OPTIONS] FILE
 
 Prints everything that is wrong with a cluster definition, each problem with
-its line, and what is odd about it as warnings. Exit code 1 when it cannot be
-launched. What the options change is checked like the rest.
+its line, and what is odd about it as warnings. What the options change is
+checked like the rest.
 
 Examples:
   nimbus validate hello-cluster.xml
@@ -21,6 +21,8 @@ Examples:
 
 Options:` + changesHelp + `
   --json              print one JSON document
+
+Exit codes: 0 it can be launched; 1 it cannot, or wrong parameters.
 `}
 
 func (env *Env) validateCommand() *cli.Command {
