@@ -143,12 +143,20 @@ func (p *pane) later(seconds int) string {
 // only, nothing wraps, and the nodes add up.
 func (p *pane) frame(nodes int) []string {
 	p.t.Helper()
-	lines := strings.Split(strings.TrimRight(p.all(), "\n "), "\n")
-	last := len(lines)
-	for last > 0 && strings.TrimSpace(lines[last-1]) != "" && !bars.MatchString(lines[last-1]) {
-		last--
+	var lines, foot []string
+	last, sum := 0, 0
+	// Between two frames text may be on its way.
+	for end := time.Now().Add(20 * time.Second); sum != nodes; time.Sleep(30 * time.Millisecond) {
+		lines = strings.Split(strings.TrimRight(p.all(), "\n "), "\n")
+		last = len(lines)
+		for last > 0 && strings.TrimSpace(lines[last-1]) != "" && !bars.MatchString(lines[last-1]) {
+			last--
+		}
+		foot = lines[last:]
+		if sum = p.sum(foot); time.Now().After(end) {
+			p.t.Fatalf("%d nodes in %q, want %d:\n%s", sum, foot, nodes, strings.Join(lines, "\n"))
+		}
 	}
-	foot := lines[last:]
 	first := last - 1
 	for first > 0 && (strings.HasSuffix(lines[first-1], " ok") || strings.HasSuffix(lines[first-1], " more")) {
 		first--
@@ -159,7 +167,15 @@ func (p *pane) frame(nodes int) []string {
 			p.t.Errorf("%d columns in a window of %d: %q", n, p.width, line)
 		}
 	}
-	sum := 0
+	p.clean(lines[:first])
+	return frame
+}
+
+// sum adds up the nodes that the first line below the bars counts by state.
+func (p *pane) sum(foot []string) (sum int) {
+	if len(foot) == 0 {
+		return 0
+	}
 	for _, m := range summed.FindAllStringSubmatch(foot[0], -1) {
 		n, err := strconv.Atoi(m[1])
 		if err != nil {
@@ -167,11 +183,7 @@ func (p *pane) frame(nodes int) []string {
 		}
 		sum += n
 	}
-	if sum != nodes {
-		p.t.Errorf("%d nodes in %q, want %d:\n%s", sum, foot[0], nodes, strings.Join(frame, "\n"))
-	}
-	p.clean(lines[:first])
-	return frame
+	return sum
 }
 
 // clean fails when there is anything of a frame in these lines.

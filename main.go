@@ -154,19 +154,38 @@ func failed(stderr io.Writer, err error) int {
 
 const help = `nimbus: clusters that configure themselves
 
-  nimbus run --cluster FILE --hours 1   launch a cluster and wait until it is configured
-  nimbus status                         what was launched, what runs
-  nimbus nodes --handle HANDLE          addresses, roles and host keys of a cluster's nodes
-  nimbus terminate --handle HANDLE      end it
+  nimbus run --cluster FILE --hours 1    launch a cluster and wait until it is configured
+  nimbus status                          what was launched, what runs
+  nimbus terminate --handle HANDLE       end it
 
-  nimbus validate FILE                  check a cluster definition
-  nimbus networks | list                network and image names of a cloud
-  nimbus print-ctx-status               the context state of each address, for scripts
-  nimbus release                        let another machine take a node's place
-  nimbus login URL                      store the account's key of a broker elsewhere
+Before a launch:
+  nimbus new NAME --role R --role S      begin a cluster of your own: definition, scripts
+  nimbus validate FILE                   check a cluster definition
+  nimbus graph FILE                      draw who needs whom
+  nimbus run --dry-run --cluster FILE    what would be launched
+  nimbus networks | list                 network and image names of a cloud
 
-  nimbus broker                         serve contexts to others
-  nimbus agent                          configure this machine as a node (run at boot)
+Into the machines:
+  nimbus ssh NODE                        log in, or run a command; also a role or workspace
+  nimbus exec --all -- COMMAND           run a command on many at once
+  nimbus cp FILE NODE:PATH               copy files there, or back
+  nimbus logs --follow NODE              what its scripts print
+  nimbus rerun --failed                  run the scripts again where they failed
+
+Later:
+  nimbus resume --handle HANDLE          finish a run whose client has died
+  nimbus extend --hours 1                give a launch more time
+  nimbus nodes --handle HANDLE           addresses, roles and host keys of a cluster's nodes
+  nimbus release                         let another machine take a node's place
+  nimbus inject | lock                   data for a cluster launched with --no-ctx-lock
+  nimbus forget --all-ended              remove what ended launches left in the history
+  nimbus print-ctx-status                the context state of each address, for scripts
+
+  nimbus doctor                          what would keep a launch from working here
+  nimbus contexts | login URL            a broker's contexts; the key of a broker elsewhere
+  nimbus completion bash | zsh | fish    completion for your shell
+  nimbus broker                          serve contexts to others
+  nimbus agent                           configure this machine as a node (run at boot)
   nimbus version
 
 "nimbus COMMAND --help" says more. Called as cloud-client or cloud-client.sh, the

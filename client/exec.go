@@ -18,7 +18,8 @@ import (
 )
 
 var execHelp = helpText{"run a command on many machines of a cluster at once", `Usage:
-  nimbus exec [OPTIONS] --all | --role R | --workspace W | --node N ... -- COMMAND [ARG...]
+  nimbus exec --all [OPTIONS] -- COMMAND [ARG...]
+  nimbus exec [--role R] [--workspace W] [--node N ...] [OPTIONS] -- COMMAND ...
 
 Runs a command as root on all chosen nodes and prints what it prints, each line
 behind the name of its node. The words are passed as they are: for pipes and

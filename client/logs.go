@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -20,10 +21,10 @@ var logsHelp = helpText{"show what a node logs while its scripts run", `Usage:
   nimbus logs --console [OPTIONS] NODE
 
 Prints the end of a node's log as the broker has it: what the agent says and
-what the scripts print, as long as they have run for more than a second, or
-have failed. When the broker has forgotten the launch, it prints the report of
-the node that is in the history directory. The whole log is in the node itself:
-/opt/nimbus/ctxlog.txt.
+what the scripts print. A node whose scripts were done within a second has sent
+nothing: then the end of its log is fetched from the node itself, where all of
+it is in /opt/nimbus/ctxlog.txt. When the broker has forgotten the launch, the
+report of the node in the history directory is printed.
 
 NODE is workspace-index, or whatever else means one node only: an address, a
 host name, or a workspace or role of one node. Options are written before it.
@@ -135,7 +136,7 @@ type NodeLog struct {
 	Handle string         `json:"handle"`
 	Node   string         `json:"node"`
 	State  wire.NodeState `json:"state,omitempty"`
-	Source string         `json:"source"` // broker, report, console
+	Source string         `json:"source"` // broker, node, report, console
 	Text   string         `json:"text"`
 }
 
@@ -158,11 +159,34 @@ func (n *nodeLog) print(ctx context.Context) error {
 	if err != nil {
 		return n.printReport(err)
 	}
-	n.show(log.State, "broker", log.Text)
+	source := "broker"
+	if text := ""; log.Text == "" && log.State != wire.NodeExpected {
+		if text, err = n.fetch(ctx); err == nil && text != "" {
+			log.Text, source = text, "node"
+		}
+	}
+	n.show(log.State, source, log.Text)
 	if log.Text == "" {
 		n.out.warn("%s\n", n.nothing(log.State))
 	}
 	return nil
+}
+
+// logThere is the agent's log in a node.
+const logThere = "/opt/nimbus/ctxlog.txt"
+
+// fetch gets the end of the log from the node itself: one that was done within
+// a second has sent none to the broker.
+func (n *nodeLog) fetch(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	var text lastWords
+	code, err := n.runIn(ctx, n.record, n.instance, cloud.Program{
+		Command: []string{"tail", "-c", fmt.Sprint(maxWords), logThere}, Stdout: &text, Stderr: io.Discard})
+	if err != nil || code != 0 {
+		return "", err
+	}
+	return text.String(), nil
 }
 
 func (n *nodeLog) show(state wire.NodeState, source, text string) {
@@ -181,7 +205,7 @@ func (n *nodeLog) nothing(state wire.NodeState) string {
 	case wire.NodeJoined:
 		return fmt.Sprintf("%s has joined and has sent no log yet: it begins when its scripts have run for a second.", n.instance.Node)
 	}
-	return fmt.Sprintf("%s has finished, and the broker has nothing of its log: it was done within a second, or that was long ago. The log is in the node, in /opt/nimbus/ctxlog.txt.", n.instance.Node)
+	return fmt.Sprintf("%s has finished, and the broker has nothing of its log: it was done within a second, or that was long ago. The log is in the node, in %s.", n.instance.Node, logThere)
 }
 
 func (n *nodeLog) consoleAdvice() string {
@@ -260,7 +284,7 @@ func (n *nodeLog) follow(ctx context.Context) error {
 				lost = n.env.Now()
 			}
 			if n.env.Now().Sub(lost) > away {
-				return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: fmt.Sprintf("it has not answered for %s; the log is in the node, in /opt/nimbus/ctxlog.txt", spanText(away))}
+				return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: fmt.Sprintf("it has not answered for %s; the log is in the node, in %s", spanText(away), logThere)}
 			}
 			if broker, err = n.again(ctx, broker); err != nil {
 				return err
@@ -273,7 +297,10 @@ func (n *nodeLog) follow(ctx context.Context) error {
 		case log.State == wire.NodeError:
 			return n.failed(ctx)
 		case log.State == wire.NodeOK && log.Next == 0:
-			n.out.warn("%s\n", n.nothing(log.State))
+			text, err := n.fetch(ctx)
+			if n.more(text); err != nil || text == "" {
+				n.out.warn("%s\n", n.nothing(log.State))
+			}
 			return nil
 		case log.State == wire.NodeOK:
 			return nil

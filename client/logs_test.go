@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,6 +70,16 @@ func TestLogsOfWhatHasNone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.expect(0, []string{"logs", "front-0"}, "front-0 has finished, and the broker has nothing of its log")
 		w.expect(0, []string{"logs", "-f", "front-0"}, "front-0 has finished")
+		w.cloud.OnEnter = func(_ context.Context, i cloud.Instance, p cloud.Program) (int, error) {
+			fmt.Fprintf(p.Stdout, "%s %s\n", i.Token, strings.Join(p.Command, " "))
+			return 0, nil
+		}
+		for _, args := range [][]string{{"logs", "front-0"}, {"logs", "-f", "front-0"}} {
+			w.expect(0, args)
+			if got := w.stdout.String(); got != "front-0 tail -c 16384 /opt/nimbus/ctxlog.txt\n" || w.stderr.Len() > 0 {
+				t.Errorf("%v: %q, %q", args, got, w.stderr.String())
+			}
+		}
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml")})
 		w.expect(1, []string{"logs", "--handle", "cluster-002", "box-0"}, "box-0 takes no part in the context of cluster-002", "logs --handle cluster-002 --console box-0")
 		w.expect(1, []string{"logs", "front-0"}, "which launch? There are cluster-001, cluster-002")

@@ -1,15 +1,15 @@
 package client
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -81,8 +81,11 @@ func (s *session) runBySSH(ctx context.Context, record history.Record, i history
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Args = l.argv(rootCommand(l.user, p.Command))
 	cmd.Stdin, cmd.Stdout = p.Stdin, p.Stdout
-	said := &tail{to: p.Stderr}
-	cmd.Stderr = said
+	var said lastWords
+	cmd.Stderr = &said
+	if p.Stderr != nil {
+		cmd.Stderr = io.MultiWriter(p.Stderr, &said)
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	err = cmd.Run()
@@ -91,42 +94,13 @@ func (s *session) runBySSH(ctx context.Context, record history.Record, i history
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	case errors.As(err, &exit) && exit.ExitCode() == sshFailed:
-		return 0, fmt.Errorf("ssh to %s failed: %s", l.destination(), said.lastLine())
+		return 0, fmt.Errorf("ssh to %s failed: %s", l.destination(), cmp.Or(said.line(), "it did not say why"))
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode(), nil
 	case errors.Is(err, exec.ErrWaitDelay):
 		return 0, nil // it ended well, and left something behind
 	}
 	return 0, err
-}
-
-// tail passes on what is written and keeps the end of it.
-type tail struct {
-	to interface{ Write([]byte) (int, error) }
-
-	mu   sync.Mutex
-	last []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	t.last = append(t.last, b...)
-	t.last = t.last[max(0, len(t.last)-1000):]
-	t.mu.Unlock()
-	if t.to == nil {
-		return len(b), nil
-	}
-	return t.to.Write(b)
-}
-
-func (t *tail) lastLine() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := bytes.TrimSpace(t.last)
-	if len(text) == 0 {
-		return "it did not say why"
-	}
-	return string(text[bytes.LastIndexByte(text, '\n')+1:])
 }
 
 // sshLogin is how the ssh program gets into an instance.
