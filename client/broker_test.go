@@ -17,6 +17,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ import (
 type fakeBroker struct {
 	ca        string
 	createErr error
+	deleteErr error
 	statusErr error // as long as it is set
 	listening []string
 
@@ -184,6 +186,9 @@ func (b *fakeBroker) Nodes(_ context.Context, id string) ([]wire.Node, error) {
 func (b *fakeBroker) Delete(_ context.Context, id string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.deleteErr != nil {
+		return b.deleteErr
+	}
 	c, err := b.find(id)
 	if err != nil {
 		return err
@@ -326,4 +331,16 @@ func hostKey(n byte) string {
 		blob = append(blob, part...)
 	}
 	return "ssh-ed25519 " + base64.StdEncoding.EncodeToString(blob)
+}
+
+// What a broker elsewhere says is shown, and steers no terminal.
+func TestHostileBroker(t *testing.T) {
+	w := newWorld(t)
+	w.boot(allOK)
+	w.expect(0, []string{"run", "--cluster", w.path("hello.xml")})
+	w.broker.deleteErr = wire.Errorf(wire.Internal, "\x1b]0;owned\a\x1b[2J")
+	w.expect(0, []string{"terminate", "--all"}, "the broker still has the context", "?]0;owned??[2J")
+	if all := w.stdout.String() + w.stderr.String(); strings.Contains(all, "\x1b") {
+		t.Errorf("%q", all)
+	}
 }

@@ -65,6 +65,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
+		return err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return err

@@ -83,6 +83,7 @@ func TestDryRunFindsWhatTheRunWould(t *testing.T) {
 			}
 			return nil, nil
 		}
+		w.write("images.toml", "[clouds.local.images.demo-image]\nscripts = \"/nonexistent\"\n")
 		for _, c := range []struct {
 			code int
 			args []string
@@ -94,6 +95,7 @@ func TestDryRunFindsWhatTheRunWould(t *testing.T) {
 			{2, []string{"--cluster", w.path("hello.xml"), "--ssh-key", w.path("none.pub")}, "there is no such file"},
 			{1, []string{"--cluster", w.path("plain.xml"), "--no-ctx-lock"}, "none of its workspaces has <ctx>"},
 			{1, []string{"--cluster", w.path("hello.xml"), "--cloud", "moon"}, `there is no cloud "moon"`},
+			{1, []string{"--cluster", w.path("hello.xml"), "--conf", w.path("images.toml")}, `is "/nonexistent": there is no such directory`},
 		} {
 			w.expect(c.code, append([]string{"run", "--dry-run"}, c.args...), c.want)
 			w.expect(c.code, append([]string{"run"}, c.args...), c.want)

@@ -74,6 +74,10 @@ func (r *run) do(parent context.Context, work func(context.Context) error) error
 		return r.finish()
 	}
 	defer stop()
+	var kept *notTakenOver
+	if errors.As(err, &kept) && ctx.Err() == nil {
+		return r.leftAsItIs(kept.error)
+	}
 	if context.Cause(ctx) == errTimeout {
 		err = r.timedOut(parent)
 	}

@@ -81,23 +81,26 @@ func (o *output) logTo(w io.Writer) {
 	}
 }
 
-// say prints progress.
+// say prints progress. What a broker or a machine said may be in it: that is
+// shown, not obeyed.
 func (o *output) say(format string, args ...any) {
+	text := printable(fmt.Sprintf(format, args...))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	fmt.Fprintf(o.screen, format, args...)
+	_, _ = io.WriteString(o.screen, text)
 	if o.log != nil {
-		fmt.Fprintf(o.log, format, args...)
+		_, _ = io.WriteString(o.log, text)
 	}
 }
 
 // warn prints what must be seen in every format.
 func (o *output) warn(format string, args ...any) {
+	text := printable(fmt.Sprintf(format, args...))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.screen.Aside(func() { fmt.Fprintf(o.stderr, format, args...) })
+	o.screen.Aside(func() { _, _ = io.WriteString(o.stderr, text) })
 	if o.log != nil {
-		fmt.Fprintf(o.log, format, args...)
+		_, _ = io.WriteString(o.log, text)
 	}
 }
 

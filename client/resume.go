@@ -216,6 +216,34 @@ func (r *run) goOn(ctx context.Context) error {
 	if err := r.find(ctx); err != nil {
 		return err
 	}
+	if err := r.takeOver(ctx); err != nil {
+		return &notTakenOver{err}
+	}
+	if err := r.waitRunning(ctx); err != nil {
+		return err
+	}
+	if r.record.Context == nil {
+		return nil
+	}
+	return r.waitContext(ctx)
+}
+
+// notTakenOver is why a client could not go on with a launch that may be well:
+// that is no reason to end it.
+type notTakenOver struct{ error }
+
+func (e *notTakenOver) Unwrap() error { return e.error }
+
+// leftAsItIs is the end of a run that could not begin.
+func (r *run) leftAsItIs(err error) error {
+	f := &Failure{Code: codeOf(err), Text: fmt.Sprintf("%v; %s was left as it is", err, r.launch.Handle), Advice: "when that is mended: " + r.command("resume", "--handle", r.launch.Handle)}
+	r.out.settle()
+	r.result(f)
+	return f
+}
+
+// takeOver writes down what was found, and lets the nodes reach the broker.
+func (r *run) takeOver(ctx context.Context) error {
 	if err := r.save(); err != nil {
 		return err
 	}
@@ -234,13 +262,7 @@ func (r *run) goOn(ctx context.Context) error {
 			return r.brokerError(err)
 		}
 	}
-	if err := r.waitRunning(ctx); err != nil {
-		return err
-	}
-	if r.record.Context == nil {
-		return nil
-	}
-	return r.waitContext(ctx)
+	return nil
 }
 
 // find asks the cloud for the machines of the launch, whatever the record says:

@@ -401,3 +401,17 @@ func TestResumeAfterALaunchThatWasKept(t *testing.T) {
 		w.expect(0, []string{"terminate", "--all"}, "ended 2 instances")
 	})
 }
+
+// A client that cannot go on ends nothing: the cluster may be well.
+func TestResumeLeavesWhatItCannotTakeOver(t *testing.T) {
+	died(t, nil, func(w *world, report func(string, wire.Report)) {
+		w.cloud.OnPrepare = func(context.Context, cloud.Preparation) error { return errors.New("disk full") }
+		w.expect(2, []string{"resume", "--json"}, `cloud \"local\": disk full; cluster-001 was left as it is`, "when that is mended: nimbus resume --handle cluster-001", `"state": "waiting"`)
+		if n := len(w.instances()); n != 3 {
+			t.Errorf("%d instances are left", n)
+		}
+		w.cloud.OnPrepare = nil
+		allNodesOK(report)
+		w.expect(0, []string{"resume"}, "cluster-001: contextualized")
+	})
+}
