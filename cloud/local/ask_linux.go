@@ -42,11 +42,7 @@ func (d *Driver) ask(ctx context.Context, launch string, q question) (answer, er
 		send(conn, "cancel")
 	})
 	defer stop()
-	var fds []int
-	for _, f := range q.files {
-		fds = append(fds, int(f.Fd()))
-	}
-	err = send(conn, q, fds...)
+	err = send(conn, q, q.files...)
 	close(asked)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return answer{}, errNoKeeper // it ended between dial and here

@@ -49,7 +49,9 @@ func buildMain() error {
 		return os.NewSyscallError("fcntl", err)
 	}
 	env := []string{"PATH=" + standardPath, "HOME=/root", "GOMAXPROCS=1", "GOGC=50"}
-	return syscall.Exec("/proc/self/exe", []string{firstName}, env)
+	err = syscall.Exec("/proc/self/exe", []string{firstName}, env)
+	runtime.KeepAlive(conn) // collected, it would be closed: the next program lives by it
+	return err
 }
 
 // answerKeeper returns the connection with the keeper, having made sure that

@@ -103,11 +103,7 @@ func start(l *line, wish program, p cloud.Program) (*streams, error) {
 	s := &streams{over: make(chan struct{})}
 	theirs, err := s.pipes(wish)
 	if err == nil {
-		var fds []int
-		for _, f := range theirs {
-			fds = append(fds, int(f.Fd())) // from here on they block, as programs expect
-		}
-		err = send(l.conn, wish, fds...)
+		err = send(l.conn, wish, theirs...)
 	}
 	closeAll(theirs)
 	// One that refuses does not read all there is to say.
@@ -149,7 +145,7 @@ func (k *keeper) enter(q question) (answer, error) {
 		return answer{}, err
 	}
 	i.conn.SetWriteDeadline(time.Now().Add(quickPatience))
-	if err := send(i.conn, visit{}, int(q.files[0].Fd())); err != nil {
+	if err := send(i.conn, visit{}, q.files...); err != nil {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EPIPE) {
 			return answer{}, errNotRunning
 		}

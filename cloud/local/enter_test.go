@@ -433,7 +433,7 @@ func TestEnterDeadClient(t *testing.T) {
 			fds = []int{int(null.Fd()), int(null.Fd()), int(null.Fd())}
 		}
 		if len(fds) > 0 {
-			send(conn, program{Command: [][]byte{[]byte("sleep"), []byte("1000")}}, fds...)
+			sendFDs(conn, program{Command: [][]byte{[]byte("sleep"), []byte("1000")}}, fds...)
 		} else {
 			conn.Write([]byte(say))
 		}

@@ -226,8 +226,14 @@ func (k *keeper) logPath(i *instance) string {
 	return filepath.Join(k.dir, fmt.Sprintf("%d.log", i.number))
 }
 
-// lastWords is the end of what an instance printed, for an error.
+// lastWords is the end of what an instance printed, or how its first process
+// ended, for an error. Who has let go of the connection is about to end: a kill
+// would hide how.
 func (k *keeper) lastWords(i *instance) string {
+	select {
+	case <-i.done:
+	case <-time.After(time.Second):
+	}
 	i.kill()
 	<-i.done
 	text, _ := os.ReadFile(k.logPath(i))

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,8 +87,18 @@ func (l *line) take(oob []byte) {
 	}
 }
 
-// send says a value and passes open files along.
-func send(conn *net.UnixConn, v any, fds ...int) error {
+// send says a value and passes open files along, which block from then on.
+func send(conn *net.UnixConn, v any, files ...*os.File) error {
+	defer runtime.KeepAlive(files) // collected before they are sent, they would be closed
+	var fds []int
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	return sendFDs(conn, v, fds...)
+}
+
+// sendFDs is send for files that the caller keeps open.
+func sendFDs(conn *net.UnixConn, v any, fds ...int) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (f *first) visit(l *line) {
 	if v.terminal == nil {
 		err = send(l.conn, verdict{})
 	} else {
-		err = control(v.terminal, func(fd int) error { return send(l.conn, verdict{}, fd) })
+		err = control(v.terminal, func(fd int) error { return sendFDs(l.conn, verdict{}, fd) })
 		v.terminal.Close() // the client's is the only one: without it the program hangs up
 	}
 	l.conn.SetDeadline(time.Time{})
