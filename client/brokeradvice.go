@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -63,7 +64,7 @@ func (env *Env) brokerAdvice(url string, err error) string {
 // actions.
 func (env *Env) program() string {
 	if env.Classic {
-		return "nimbus"
+		return filepath.Join(filepath.Dir(env.Command), "nimbus") // it lies beside
 	}
 	return env.Command
 }

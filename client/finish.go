@@ -76,6 +76,13 @@ func (r *run) loginText() string {
 	const most = 10
 	var b strings.Builder
 	logins := r.logins()
+	failed := map[string]bool{}
+	for _, f := range r.status.Failures {
+		failed[f.Node] = true
+	}
+	// First those where something is to be seen.
+	logins = slices.Concat(slices.DeleteFunc(slices.Clone(logins), func(l Login) bool { return !failed[l.Node] }),
+		slices.DeleteFunc(slices.Clone(logins), func(l Login) bool { return failed[l.Node] }))
 	if len(logins) > 0 {
 		b.WriteString("\nTo log in:\n")
 	}
@@ -100,11 +107,15 @@ func (r *run) noLoginText() string {
 	if closed < 0 {
 		return ""
 	}
+	node := r.machines[closed].Node.String()
+	if len(r.status.Failures) > 0 {
+		node = r.status.Failures[0].Node
+	}
 	if _, ok := r.driver.(cloud.Enterer); !ok {
 		return "\nNo SSH server runs in these machines.\n"
 	}
 	return fmt.Sprintf("\nNo SSH server runs in these machines (in sandboxes, root's have one where openssh-server is installed). To go in:\n  %s\n",
-		r.modern("ssh", "--handle", r.launch.Handle, r.machines[closed].Node.String()))
+		r.command("ssh", "--handle", r.launch.Handle, node))
 }
 
 // contextFailed tells who failed, and why.
@@ -224,8 +235,8 @@ func (r *run) down(cause error) error {
 	if r.o.keep {
 		r.record.State = history.Kept
 		r.problem("%s", r.loginText())
-		r.problem("\n%s stays as it is (--keep), until %s. To end it:\n  %s\n", r.launch.Handle,
-			r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
+		r.problem("\n%s stays as it is (--keep), until %s. %sTo end it:\n  %s\n", r.launch.Handle,
+			r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.goOnText(), r.command("terminate", "--handle", r.launch.Handle))
 	} else {
 		r.record.State = history.Failed
 		r.problem("\nProblem, attempting to destroy %s.\n", what)
@@ -245,6 +256,19 @@ func (r *run) down(cause error) error {
 	}
 	r.result(cause)
 	return cause
+}
+
+// goOnText says how to make a cluster whole that was kept.
+func (r *run) goOnText() string {
+	handle := r.launch.Handle
+	switch {
+	case r.record.Context == nil:
+		return ""
+	case len(r.status.Failures) == 0:
+		return fmt.Sprintf("To go on waiting for it:\n  %s\n", r.command("resume", "--handle", handle))
+	}
+	return fmt.Sprintf("To see why it failed, run the scripts again when they are mended there, and finish the run:\n  %s\n  %s\n  %s\n",
+		r.command("logs", "--handle", handle, r.status.Failures[0].Node), r.command("rerun", "--handle", handle, "--failed"), r.command("resume", "--handle", handle))
 }
 
 // problem prints what went wrong, where it is seen in every format.

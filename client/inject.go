@@ -189,7 +189,7 @@ func (r *run) sayOpen() {
 		note = " (required: " + strings.Join(names[:min(len(names), 20)], ", ") + ")"
 	}
 	r.out.say("\nThe context is open: all nodes wait until it is locked. From another terminal,\nadd data%s, as often as you like, then lock it:\n  %s\n  %s\n", note,
-		r.subcommand("inject", append(handle, "--name", name, "--file", "FILE")...), r.subcommand("lock", handle...))
+		r.command("inject", append(handle, "--name", name, "--file", "FILE")...), r.command("lock", handle...))
 	r.out.event(Event{Event: "open", Handle: r.launch.Handle})
 }
 
@@ -202,20 +202,7 @@ func (r *run) left() error {
 		return err
 	}
 	r.out.say("\n%s is launched; its nodes go on by themselves (--no-wait). To wait for them:\n  %s\nIt ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
-		r.subcommand("resume", handle...), r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", handle...))
+		r.command("resume", handle...), r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", handle...))
 	r.result(nil)
 	return nil
-}
-
-// subcommand is a command line for a hint that the classic flags have no word
-// for.
-func (s *session) subcommand(action string, args ...string) string {
-	if !s.env.Classic {
-		return s.command(action, args...)
-	}
-	env := *s.env
-	env.Command, env.Classic = "nimbus", false
-	modern := *s
-	modern.env = &env
-	return modern.command(action, args...)
 }

@@ -118,6 +118,6 @@ func TestClassicNoCtxLock(t *testing.T) {
 		if err != nil || len(calls) != 1 {
 			t.Fatal(calls, err)
 		}
-		w.expect(0, calls[0], "  nimbus inject --handle cluster-001 --name gridmap --file FILE\n", "bin/cloud-client.sh --terminate --handle cluster-001")
+		w.expect(0, calls[0], "  bin/nimbus inject --handle cluster-001 --name gridmap --file FILE\n", "bin/cloud-client.sh --terminate --handle cluster-001")
 	})
 }

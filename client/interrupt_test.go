@@ -229,7 +229,7 @@ func TestCtrlCWhileTerminating(t *testing.T) {
 
 func TestInterruptHintsInClassicStyle(t *testing.T) {
 	s := &session{env: &Env{Command: "bin/cloud-client.sh", Classic: true}}
-	for action, want := range map[string]string{"terminate": "bin/cloud-client.sh --terminate --handle x", "resume": "nimbus resume --handle x"} {
+	for action, want := range map[string]string{"terminate": "bin/cloud-client.sh --terminate --handle x", "resume": "bin/nimbus resume --handle x"} {
 		if got := s.command(action, "--handle", "x"); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}

@@ -96,7 +96,7 @@ func (env *Env) newCluster(out *output, name string, roles []string) error {
 	}
 	definition := filepath.Join(dir, filepath.Base(abs)+".xml")
 	session := &session{env: env}
-	launch := session.subcommand("run", "--conf", filepath.Join(dir, "config.toml"), "--cluster", definition, "--hours", "1")
+	launch := session.command("run", "--conf", filepath.Join(dir, "config.toml"), "--cluster", definition, "--hours", "1")
 	files, err := scaffolds(filepath.Base(abs), abs, roles, launch)
 	if err != nil {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("new: %v", err)}

@@ -353,3 +353,27 @@ func TestHoursAreKeptToTheSecond(t *testing.T) {
 		}
 	}
 }
+
+// Who keeps what failed is told how to go on with it.
+func TestKeptIsToBeMended(t *testing.T) {
+	inWorldThatFails(t, func(w *world) {
+		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--keep"},
+			"To log in:\n  ssh root@192.0.2.3  # back-1\n  ssh root@192.0.2.1  # front-0\n",
+			"run the scripts again when they are mended there, and finish the run:\n  nimbus logs --handle cluster-001 back-1\n  nimbus rerun --handle cluster-001 --failed\n  nimbus resume --handle cluster-001\nTo end it:\n  nimbus terminate --handle cluster-001\n")
+	})
+}
+
+// inWorldThatFails has a script fail in one node.
+func inWorldThatFails(t *testing.T, story func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.boot(func(node string) *wire.Report {
+			if node == "back-1" {
+				return &wire.Report{Step: "1-ipandhost/head", Code: 3}
+			}
+			return &wire.Report{OK: true}
+		})
+		story(w)
+	})
+}

@@ -184,25 +184,16 @@ func (s *session) endpoint(url string) (wire.Endpoint, error) {
 	return e, nil
 }
 
-// modern is a command line for a hint about what the classic client never had.
-func (s *session) modern(action string, args ...string) string {
-	env := *s.env
-	if env.Classic {
-		env.Classic, env.Command = false, filepath.Join(filepath.Dir(env.Command), "nimbus")
-	}
-	return (&session{env: &env, extra: s.extra}).command(action, args...)
-}
-
 // command is a command line for a hint, in the style that the user uses.
 func (s *session) command(action string, args ...string) string {
 	words := []string{s.env.Command, action}
 	switch {
 	case s.env.Classic && slices.Contains(classicActions, action):
 		words[1] = "--" + action
-	case s.env.Classic: // what the classic client never had
-		words[0] = "nimbus"
+	default: // what the classic client never had
+		words[0] = s.env.program()
 	}
-	for _, word := range append(args, s.extra...) {
+	for _, word := range slices.Concat(s.extra, args) { // options come before words
 		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!") {
 			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 		}

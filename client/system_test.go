@@ -257,7 +257,7 @@ func TestSettingsNameTheBrokersFiles(t *testing.T) {
 
 func TestHintsCanBePasted(t *testing.T) {
 	s := &session{env: &Env{Command: "nimbus"}, extra: []string{"--history-dir", "/a b/it's"}}
-	if got := s.command("terminate", "--handle", "vm-001"); got != `nimbus terminate --handle vm-001 --history-dir '/a b/it'\''s'` {
+	if got := s.command("terminate", "--handle", "vm-001"); got != `nimbus terminate --history-dir '/a b/it'\''s' --handle vm-001` {
 		t.Error(got)
 	}
 }

@@ -134,7 +134,7 @@ func (l *Launch) Lock() (unlock func(), err error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder := readHolder(f)
 		f.Close()
-		return nil, fmt.Errorf("%s is in use by %s: wait until that command ends, or end it", l.Handle, holder)
+		return nil, fmt.Errorf("%s is in use by %s: wait until that ends, press Ctrl-C there, or end it", l.Handle, holder)
 	}
 	if err == nil {
 		err = writeHolder(f)
@@ -164,7 +164,7 @@ func readHolder(f *os.File) string {
 	if err != nil || pid <= 0 {
 		return "another command"
 	}
-	return fmt.Sprintf("process %d", pid)
+	return fmt.Sprintf("process %d (\"kill %d\" leaves its machines as they are)", pid, pid)
 }
 
 // readBounded reads a regular file that may be hostile: endless, or a pipe.
