@@ -154,8 +154,12 @@ func (s *session) cp(ctx context.Context, handle string, c copying) error {
 }
 
 // receiveScript takes a tar stream in and gives what is in it its place when
-// all of it is there. Its arguments: where to, and how many things come.
-const receiveScript = `umask 022
+// all of it is there: first it looks whether that can be. Directories that
+// exist stay as they are and take in what comes; links are not followed.
+// Its arguments: where to, and how many things come.
+const receiveScript = `# It lives on when nobody hears it: to tidy up.
+trap '' PIPE
+umask 022
 cd || exit 1
 to=$1 many=$2
 case $to in '') to=. ;; -*) to=./$to ;; esac
@@ -173,18 +177,26 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 tar -xpf - -C "$tmp" || exit 1
 [ -e "$tmp/complete" ] || { echo "not all of it arrived" >&2; exit 1; }
-for from in "$tmp"/data/* "$tmp"/data/.[!.]* "$tmp"/data/..?*; do
-	[ -e "$from" ] || [ -L "$from" ] || continue
-	at=$into/${name:-${from##*/}}
-	if [ -d "$from" ] && [ ! -L "$from" ] && [ -d "$at" ]; then
-		cp -a "$from/." "$at/" || exit 1
-	elif [ -d "$at" ]; then
-		echo "$at is a directory" >&2; exit 1
-	elif [ -d "$from" ] && [ ! -L "$from" ] && [ -e "$at" ]; then
-		echo "$at is no directory" >&2; exit 1
-	else
-		mv -f "$from" "$at" || exit 1
+place() {
+	if [ -d "$1" ] && [ ! -L "$1" ]; then
+		if [ -d "$2" ] && [ ! -L "$2" ]; then
+			for from in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+				[ -e "$from" ] || [ -L "$from" ] || continue
+				place "$from" "$2/${from##*/}"
+			done
+			return
+		fi
+		if [ -L "$2" ]; then echo "$2 is a link, no directory" >&2; exit 1; fi
+		if [ -e "$2" ]; then echo "$2 is no directory" >&2; exit 1; fi
+	elif [ -d "$2" ]; then echo "$2 is a directory" >&2; exit 1
 	fi
+	$move "$1" "$2" || exit 1
+}
+for move in : 'mv -f'; do
+	for from in "$tmp"/data/* "$tmp"/data/.[!.]* "$tmp"/data/..?*; do
+		[ -e "$from" ] || [ -L "$from" ] || continue
+		place "$from" "$into/${name:-${from##*/}}"
+	done
 done`
 
 // upload copies files to all machines that the target means.

@@ -444,6 +444,77 @@ func TestCopyThereAndBack(t *testing.T) {
 	}
 }
 
+// What is there already keeps its permissions, a link what it leads to, and a
+// program goes on while its file is replaced. What cannot be is found before
+// anything is changed.
+func TestCopyOverWhatIsThere(t *testing.T) {
+	w := launched(t)
+	for _, err := range []error{
+		os.MkdirAll(w.path("d/dir/sub"), 0o755), os.WriteFile(w.path("d/dir/x"), []byte("new"), 0o644),
+		os.WriteFile(w.path("d/dir/link"), []byte("new"), 0o600), os.WriteFile(w.path("d/dir/sub/.y"), []byte("new"), 0o640),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := w.homeOf("front-0")
+	for _, err := range []error{
+		os.MkdirAll(there+"/d/dir/sub", 0o755), os.Chmod(there+"/d", 0o711), os.Chmod(there+"/d/dir", 0o700), os.Chmod(there+"/d/dir/sub", os.ModeSticky|0o777),
+		os.WriteFile(there+"/d/dir/kept", []byte("old"), 0o600), os.WriteFile(there+"/victim", []byte("old"), 0o600), os.Symlink("../../victim", there+"/d/dir/link"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", sleep, there+"/d/dir/x").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	program := exec.Command(there+"/d/dir/x", "1000")
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer program.Wait()
+	defer program.Process.Kill()
+	w.expect(0, []string{"cp", w.path("d"), "front-0:"})
+	want := "d 711 \nd/dir 700 \nd/dir/kept 600 old\nd/dir/link 600 new\nd/dir/sub 777 \nd/dir/sub/.y 640 new\nd/dir/x 644 new\nvictim 600 old\n"
+	if got := tree(t, there); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if fi, err := os.Stat(there + "/d/dir/sub"); err != nil || fi.Mode()&os.ModeSticky == 0 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+
+	// Below comes what cannot be.
+	w.write("d/dir/kept", "new")
+	for _, c := range []struct {
+		here, there func(path string) error
+		want        string
+	}{
+		{aFile, aDir, "d/dir/z is a directory"},
+		{aDir, aFile, "d/dir/z is no directory"},
+		{aDir, aLink, "d/dir/z is a link, no directory"},
+	} {
+		here, there := w.path("d/dir/z"), there+"/d/dir/z"
+		for _, err := range []error{os.RemoveAll(here), os.RemoveAll(there), c.here(here), c.there(there)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.expect(2, []string{"cp", w.path("d"), "front-0:"}, "front-0: ./"+c.want)
+	}
+	if got, want := w.read("nodes/front-0/d/dir/kept"), "old"; got != want {
+		t.Errorf("something was changed: %s", got)
+	}
+}
+
+func aFile(path string) error { return os.WriteFile(path, []byte("z"), 0o600) }
+func aDir(path string) error  { return os.Mkdir(path, 0o755) }
+func aLink(path string) error { return os.Symlink("sub", path) }
+
 func (w *world) glob(pattern string) []string {
 	found, err := filepath.Glob(w.path(pattern))
 	if err != nil {
