@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -441,6 +442,71 @@ func TestCopyThereAndBack(t *testing.T) {
 	// Nothing half-made is left on either side.
 	if left := strings.Join(append(w.glob(".nimbus-cp-*"), w.glob("*/.nimbus-cp-*")...), " ") + strings.Join(w.glob("nodes/*/.nimbus-cp-*"), " "); left != "" {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// Of a directory that is not called by its name it is what is in it, both ways.
+func TestCopyWhatIsInADirectory(t *testing.T) {
+	w := launched(t)
+	dir := w.sample("data")
+	want := tree(t, dir)
+	for _, node := range []string{"back-0", "back-1"} {
+		if err := os.Mkdir(w.homeOf(node)+"/srv", 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(0, []string{"cp", dir + "/.", "worker:srv"})
+	w.expect(0, []string{"cp", dir + "/./", "back-1:srv/"})    // over it
+	w.expect(0, []string{"cp", dir + "/sub/..", "back-1:new"}) // a new name
+	for _, place := range []string{"back-0/srv", "back-1/srv", "back-1/new"} {
+		if got := tree(t, w.path("nodes/"+place)); got != want {
+			t.Errorf("%s has\n%s\nwant\n%s", place, got, want)
+		}
+	}
+	w.expect(0, []string{"cp", dir + "/sub/empty/.", "back-1:nothing"})
+	w.expect(0, []string{"cp", dir + "/sub/.", w.path("hello.xml"), "front-0:"})
+	if got := tree(t, w.homeOf("front-0")); !strings.Contains(got, "hello.xml 600 ") || !strings.Contains(got, "run 711 two\n") || strings.Contains(got, "sub") {
+		t.Errorf("front-0 has\n%s", got)
+	}
+	w.expect(1, []string{"cp", dir + "/sub/.", dir + "/sub/run", "front-0:"}, `two of the files are called "run"`)
+	w.expect(2, []string{"cp", dir + "/.", w.path("hello.xml"), "front-0:none"}, "none is no directory, for several files")
+
+	for _, err := range []error{os.Mkdir(w.path("into"), 0o755), os.Mkdir(w.path("each"), 0o755)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(0, []string{"cp", "back-1:srv/.", w.path("into")})
+	w.expect(0, []string{"cp", "worker:srv/.", w.path("each")})
+	for _, place := range []string{"into", "each/back-0", "each/back-1"} {
+		if got := tree(t, w.path(place)); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", place, got, want)
+		}
+	}
+}
+
+// A file that does not say how much is in it is not taken for an empty one; one
+// that is written to meanwhile is copied as it was.
+func TestCopyOfWhatHasNoSize(t *testing.T) {
+	if _, err := os.Stat("/proc/cpuinfo"); err != nil {
+		t.Skip("there is no /proc")
+	}
+	w := launched(t)
+	w.expect(2, []string{"cp", "/proc/cpuinfo", "front-0:x"}, "front-0: /proc/cpuinfo has more in it than its size says (0 bytes)")
+	if got := tree(t, w.homeOf("front-0")); got != "" {
+		t.Errorf("left:\n%s", got)
+	}
+	w.write("log", "one two")
+	f, err := os.Open(w.path("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Seek(3, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkEnd(f, 3); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -100,13 +100,30 @@ func (p *packer) addFile(t *tar.Writer, at string, h *tar.Header) error {
 	if err := t.WriteHeader(h); err != nil {
 		return err
 	}
-	n, err := io.CopyN(t, f, h.Size) // one that grows is copied as it was
+	n, err := io.CopyN(t, f, h.Size)
 	p.bytes += n
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s became shorter while it was read", at)
+		return fmt.Errorf("%s is shorter than its size says", at)
+	}
+	if err != nil {
+		return err
 	}
 	p.files++
-	return err
+	return checkEnd(f, h.Size)
+}
+
+// checkEnd refuses a file with more in it than its size says, as most have
+// below /proc. One that grows is copied as it was.
+func checkEnd(f *os.File, size int64) error {
+	if n, err := f.Read(make([]byte, 1)); n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+		return nil
+	} else if n == 0 {
+		return err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() > size {
+		return err
+	}
+	return fmt.Errorf("%s has more in it than its size says (%s): copy what cat prints of it", f.Name(), count(int(size), "byte"))
 }
 
 // unpacker gives a tar stream its place. The stream comes from a machine that
