@@ -38,7 +38,7 @@ Options:
   --parallel N        with so many machines at the same time (default 32)
   --json              print one JSON document: node, files, bytes, error` + handleHelp + `
 Exit codes: 0 all of it was copied; 1 wrong parameters; 2 something was not
-copied; 130 interrupted.
+copied; 130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP.
 `}
 
 func (env *Env) cpCommand() *cli.Command {
@@ -55,7 +55,7 @@ func (env *Env) cpCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return s.cp(c.Context, c.String("handle"), plan)
+			return env.tidied(c.Context, func(ctx context.Context) error { return s.cp(ctx, c.String("handle"), plan) })
 		},
 	}
 }

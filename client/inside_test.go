@@ -1,6 +1,7 @@
 package client
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -614,5 +616,52 @@ func TestCopyBreaksOff(t *testing.T) {
 	}
 	if left := w.glob(".nimbus-cp-*"); len(left) > 0 {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// Who is told to end while something arrives leaves nothing of it.
+func TestCopyIsToldToEnd(t *testing.T) {
+	w := launched(t)
+	signals := make(chan os.Signal, 1)
+	w.change = func(e *Env) { e.Leave = func() (<-chan os.Signal, func()) { return signals, func() {} } }
+	w.cloud.OnEnter = func(ctx context.Context, _ cloud.Instance, p cloud.Program) (int, error) {
+		// The directory that it gets into is there when this has been read.
+		if _, err := p.Stdout.Write(stream(t, entry(tar.TypeDir, "./", ""), entry(tar.TypeReg, "a", ""))); err != nil {
+			t.Error(err)
+		}
+		if len(w.glob(".nimbus-cp-*")) != 1 {
+			t.Error("nothing arrives")
+		}
+		signals <- syscall.SIGTERM
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	w.expect(143, []string{"cp", "--json", "front-0:", w.path("copy")}, "told to end (terminated): what was not complete was not kept", `"error": "told to end`)
+	if left := append(w.glob(".nimbus-cp-*"), w.glob("copy")...); len(left) > 0 {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// The other side tidies up though nobody is there to hear what it says.
+func TestCopyWhoseClientIsGone(t *testing.T) {
+	home := t.TempDir()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", receiveScript, "nimbus-cp", "", "1")
+	cmd.Env = append(os.Environ(), "HOME="+home)
+	cmd.Stdin = bytes.NewReader(stream(t, entry(tar.TypeDir, "data/", ""), entry(tar.TypeReg, "data/a", "")))
+	cmd.Stderr = writer
+	err = cmd.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); !ended {
+		t.Errorf("%v", err)
+	}
+	if got := tree(t, home); got != "" {
+		t.Errorf("left:\n%s", got)
 	}
 }
