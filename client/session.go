@@ -202,11 +202,17 @@ func (s *session) command(action string, args ...string) string {
 	case s.env.Classic: // what the classic client never had
 		words[0] = "nimbus"
 	}
-	for _, word := range append(args, s.extra...) {
-		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!") {
-			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	return strings.Join(append(words, readableWords(append(args, s.extra...))...), " ")
+}
+
+// readableWords quotes words for a shell where they need it: people read them.
+func readableWords(words []string) []string {
+	var quoted []string
+	for _, word := range words {
+		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>(){}*?[]#~`!") {
+			word = shellWords([]string{word})
 		}
-		words = append(words, word)
+		quoted = append(quoted, word)
 	}
-	return strings.Join(words, " ")
+	return quoted
 }

@@ -208,9 +208,13 @@ func (r *run) logins() []Login {
 			words = append(words, "-i", r.key.Private)
 		}
 		if r.hostsFile != "" && len(wanted) > 0 && r.hostsFile != r.env.SSHKnownHosts {
-			words = append(words, "-o", "UserKnownHostsFile="+r.hostsFile)
+			option := "UserKnownHostsFile=" + r.hostsFile
+			if strings.ContainsAny(r.hostsFile, " \t'\"\\#%") { // else it is easier to read
+				option = knownHostsOption(r.hostsFile)
+			}
+			words = append(words, "-o", option)
 		}
-		list = append(list, Login{m.Node.String(), strings.Join(append(words, m.Login+"@"+ip), " ")})
+		list = append(list, Login{m.Node.String(), strings.Join(readableWords(append(words, m.Login+"@"+ip)), " ")})
 	}
 	return list
 }
