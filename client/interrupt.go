@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"nimbus/client/history"
 )
 
 // Interrupts ends the context at the first Ctrl-C and closes again at the
@@ -146,10 +148,15 @@ func (r *run) leaveAlone(s os.Signal) error {
 	return failure
 }
 
-// lastWord is for programs: what holds when a run is left.
+// lastWord is for programs: what holds when a run is left. The rest of it is
+// at work on its record: what it has saved is what others can know.
 func (r *run) lastWord(m moment, failure error) {
-	result := Result{Handle: r.launch.Handle, State: m.state(), History: r.launch.Dir,
+	result := Result{Handle: r.launch.Handle, State: m.state(), History: r.launch.Dir, Instances: []history.Instance{},
 		Terminate: r.command("terminate", "--handle", r.launch.Handle)}
+	if record, err := r.launch.Record(); err == nil {
+		result.Cloud, result.Created, result.Expires, result.Context = record.Cloud, record.Created, record.Expires, record.Context
+		result.Instances = append(result.Instances, record.Instances...)
+	}
 	result.failed(failure)
 	r.out.done(result)
 }
