@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -51,7 +52,7 @@ func (env *Env) changes(c *cli.Context) (cluster.Changes, error) {
 			case "data":
 				if file, is := strings.CutPrefix(value, "@"); is {
 					var err error
-					if value, err = env.readValue("--data "+name, file); err != nil {
+					if value, err = env.readValue(c.Context, "--data "+name, file); err != nil {
 						return changes, err
 					}
 				}
@@ -63,13 +64,15 @@ func (env *Env) changes(c *cli.Context) (cluster.Changes, error) {
 }
 
 // readValue reads a value of data from a file.
-func (env *Env) readValue(option, file string) (string, error) {
-	f, err := os.Open(env.expand(file))
-	if err != nil {
-		return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %v", option, err)}
-	}
-	defer f.Close()
-	return readBounded(option, f)
+func (env *Env) readValue(ctx context.Context, option, file string) (string, error) {
+	return reading(ctx, func() (string, error) {
+		f, err := os.Open(env.expand(file))
+		if err != nil {
+			return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %v", option, err)}
+		}
+		defer f.Close()
+		return readBounded(option, f)
+	})
 }
 
 // readBounded reads a value that can be sent to nodes.

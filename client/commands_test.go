@@ -64,6 +64,48 @@ func TestTerminateAndKnownHosts(t *testing.T) {
 	})
 }
 
+// The file that the first of several launches made goes with the last of them,
+// in whatever order they end.
+func TestKnownHostsGoesWithTheLast(t *testing.T) {
+	for _, order := range [][]string{
+		{"--all"},
+		{"--handle", "cluster-003", "--handle", "cluster-001", "--handle", "cluster-002"},
+		{"--handle", "cluster-001", "--handle", "cluster-003", "--handle", "cluster-002"},
+	} {
+		inWorld(t, func(w *world) {
+			w.expect(0, []string{"run", "--cluster", w.path("hello.xml")})
+			w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--known-hosts", w.path("others")})
+			w.expect(0, []string{"run", "--cluster", w.path("hello.xml")})
+			w.expect(0, append([]string{"terminate"}, order...))
+			w.expect(0, []string{"terminate", "--all"})
+			for _, file := range []string{".ssh/known_hosts", "others"} {
+				if _, err := os.Stat(w.path(file)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%v: %s: %v", order, file, err)
+				}
+			}
+		})
+	}
+	// The time of the first is over, then the user makes an empty file.
+	inWorld(t, func(w *world) {
+		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--hours", "9"})
+		time.Sleep(3 * time.Hour) // of the bubble
+		w.expect(0, []string{"status"})
+		if got := w.read(".ssh/known_hosts"); strings.Contains(got, "cluster-001") || !strings.Contains(got, "cluster-002") {
+			t.Errorf("%s", got)
+		}
+		w.expect(0, []string{"terminate", "--all"})
+		if _, err := os.Stat(w.path(".ssh/known_hosts")); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		w.write(".ssh/known_hosts", "")
+		w.expect(0, []string{"run", "--cluster", w.path("hello.xml")})
+		w.expect(0, []string{"terminate", "--all"})
+		if got := w.read(".ssh/known_hosts"); got != "" {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // The keys of a launch whose time is over are not trusted any longer, though
 // nobody terminated it.
 func TestExpiredKeysAreForgotten(t *testing.T) {

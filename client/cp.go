@@ -24,8 +24,9 @@ Copies files and whole directories, with their permissions; symbolic links in
 directories stay links. TARGET is a node, a role or a workspace: to a role or a
 workspace means to all of its nodes, and from several nodes each gets a
 directory of its name below FILE. As with cp -r, what is copied gets into a
-directory that exists, or a new name in one. A PATH without / in front is below
-root's home. A local name with a colon is written ./a:b.
+directory that exists, or a new name in one; of DIR/. it is what is in DIR. A
+PATH without / in front is below root's home. A local name with a colon is
+written ./a:b.
 
 A file gets its name when it has arrived as a whole.
 
@@ -37,7 +38,7 @@ Options:
   --parallel N        with so many machines at the same time (default 32)
   --json              print one JSON document: node, files, bytes, error` + handleHelp + `
 Exit codes: 0 all of it was copied; 1 wrong parameters; 2 something was not
-copied; 130 interrupted.
+copied; 130 interrupted; 143 and 129 ended by SIGTERM and SIGHUP.
 `}
 
 func (env *Env) cpCommand() *cli.Command {
@@ -54,7 +55,7 @@ func (env *Env) cpCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return s.cp(c.Context, c.String("handle"), plan)
+			return env.tidied(c.Context, func(ctx context.Context) error { return s.cp(ctx, c.String("handle"), plan) })
 		},
 	}
 }
@@ -154,15 +155,20 @@ func (s *session) cp(ctx context.Context, handle string, c copying) error {
 }
 
 // receiveScript takes a tar stream in and gives what is in it its place when
-// all of it is there. Its arguments: where to, and how many things come.
-const receiveScript = `umask 022
+// all of it is there: first it looks whether that can be. Directories that
+// exist stay as they are and take in what comes; links are not followed.
+// Its arguments: where to, and how many things come; "." is what is in one
+// directory.
+const receiveScript = `# It lives on when nobody hears it: to tidy up.
+trap '' PIPE
+umask 022
 cd || exit 1
 to=$1 many=$2
 case $to in '') to=. ;; -*) to=./$to ;; esac
 if [ -d "$to" ]; then into=$to name=
 else
 	case $to in */) echo "there is no directory $1" >&2; exit 1 ;; esac
-	[ "$many" = 1 ] || { echo "$1 is no directory, for several files" >&2; exit 1; }
+	case $many in 1 | .) ;; *) echo "$1 is no directory, for several files" >&2; exit 1 ;; esac
 	case $to in */*) into=${to%/*}/ ;; *) into=. ;; esac
 	name=${to##*/}
 	[ -d "$into" ] || { echo "there is no directory ${into%/}" >&2; exit 1; }
@@ -173,18 +179,27 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 tar -xpf - -C "$tmp" || exit 1
 [ -e "$tmp/complete" ] || { echo "not all of it arrived" >&2; exit 1; }
-for from in "$tmp"/data/* "$tmp"/data/.[!.]* "$tmp"/data/..?*; do
-	[ -e "$from" ] || [ -L "$from" ] || continue
-	at=$into/${name:-${from##*/}}
-	if [ -d "$from" ] && [ ! -L "$from" ] && [ -d "$at" ]; then
-		cp -a "$from/." "$at/" || exit 1
-	elif [ -d "$at" ]; then
-		echo "$at is a directory" >&2; exit 1
-	elif [ -d "$from" ] && [ ! -L "$from" ] && [ -e "$at" ]; then
-		echo "$at is no directory" >&2; exit 1
-	else
-		mv -f "$from" "$at" || exit 1
+place() {
+	if [ -d "$1" ] && [ ! -L "$1" ]; then
+		if [ -d "$2" ] && [ ! -L "$2" ]; then
+			for from in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+				[ -e "$from" ] || [ -L "$from" ] || continue
+				place "$from" "$2/${from##*/}"
+			done
+			return
+		fi
+		if [ -L "$2" ]; then echo "$2 is a link, no directory" >&2; exit 1; fi
+		if [ -e "$2" ]; then echo "$2 is no directory" >&2; exit 1; fi
+	elif [ -d "$2" ]; then echo "$2 is a directory" >&2; exit 1
 	fi
+	$move "$1" "$2" || exit 1
+}
+for move in : 'mv -f'; do
+	if [ "$many" = . ]; then place "$tmp/data" "$into/$name"; continue; fi
+	for from in "$tmp"/data/* "$tmp"/data/.[!.]* "$tmp"/data/..?*; do
+		[ -e "$from" ] || [ -L "$from" ] || continue
+		place "$from" "$into/${name:-${from##*/}}"
+	done
 done`
 
 // upload copies files to all machines that the target means.
@@ -200,15 +215,21 @@ func (s *session) upload(ctx context.Context, record history.Record, c copying) 
 		if _, err := os.Stat(path); err != nil {
 			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cp: %v", err)}
 		}
-		name, err := nameOf(path)
+		names, err := namesOf(path)
 		if err != nil {
 			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cp: %v", err)}
 		}
-		if seen[name] {
-			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cp: two of the files are called %q", name)}
+		for _, name := range names {
+			if seen[name] {
+				return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cp: two of the files are called %q", name)}
+			}
+			seen[name] = true
 		}
-		seen[name] = true
 		paths = append(paths, path)
+	}
+	many := fmt.Sprint(len(paths))
+	if len(paths) == 1 && unnamed(paths[0]) {
+		many = "."
 	}
 	results := make([]Copy, len(instances))
 	onEach(instances, c.parallel, func(n int, i history.Instance) {
@@ -223,7 +244,7 @@ func (s *session) upload(ctx context.Context, record history.Record, c copying) 
 			writer.CloseWithError(err)
 			packed <- err
 		}()
-		err := s.script(ctx, record, i, receiveScript, []string{c.to.path, fmt.Sprint(len(paths))}, reader, io.Discard)
+		err := s.script(ctx, record, i, receiveScript, []string{c.to.path, many}, reader, io.Discard)
 		reader.CloseWithError(errNotTaken)
 		// What kept us from sending is the reason of all else.
 		if sent := <-packed; sent != nil && !errors.Is(sent, errNotTaken) {
@@ -239,7 +260,15 @@ func (s *session) upload(ctx context.Context, record history.Record, c copying) 
 // errNotTaken says that the other side did not want to have the rest.
 var errNotTaken = errors.New("it was not taken")
 
-// nameOf is the name of a local file or directory, however it is written.
+// unnamed tells whether a path is a directory's that is not called by its name:
+// then what is in it is meant, as with cp -r.
+func unnamed(path string) bool {
+	path = "/" + strings.TrimRight(path, "/")
+	return strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..")
+}
+
+// nameOf is the name of a local file or directory there; empty: that of what is
+// in it.
 func nameOf(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -248,7 +277,25 @@ func nameOf(path string) (string, error) {
 	if abs == "/" {
 		return "", errors.New("/ as a whole cannot be copied: name what is in it")
 	}
+	if unnamed(path) {
+		return "", nil
+	}
 	return filepath.Base(abs), nil
+}
+
+// namesOf are the names that a local file or directory, or what is in it, gets
+// in one place.
+func namesOf(path string) ([]string, error) {
+	name, err := nameOf(path)
+	if err != nil || name != "" {
+		return []string{name}, err
+	}
+	entries, err := os.ReadDir(path)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
 }
 
 // sendScript sends what a path leads to as a tar stream. Its argument is the
@@ -284,7 +331,7 @@ func (s *session) download(ctx context.Context, record history.Record, c copying
 			return nil, err
 		}
 		name := path.Base(path.Clean("/" + p.path))
-		if name == "/" || strings.HasSuffix("/"+p.path, "/..") {
+		if name == "/" || unnamed(p.path) {
 			name = "" // no name of its own: what is in it
 		}
 		for _, i := range instances {

@@ -53,7 +53,7 @@ type DryWorkspace struct {
 // dryRun finds all that would make a run fail before anything is launched, and
 // says what the run would do. It makes and changes nothing.
 func (s *session) dryRun(ctx context.Context, o runOptions) error {
-	def, source, err := s.definition(o)
+	def, source, err := s.definition(ctx, o)
 	if err != nil {
 		return err
 	}

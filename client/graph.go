@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -47,7 +48,7 @@ func (env *Env) graphCommand() *cli.Command {
 				return err
 			}
 			out := newOutput(env, formatOf(c))
-			def, err := env.checkedDefinition(out, file, changes, "nothing was drawn")
+			def, err := env.checkedDefinition(c.Context, out, file, changes, "nothing was drawn")
 			if err != nil {
 				return err
 			}
@@ -61,8 +62,8 @@ func (env *Env) graphCommand() *cli.Command {
 
 // checkedDefinition reads a definition that must hold no error. What is wrong
 // or odd is told on standard error; otherwise is what did not happen then.
-func (env *Env) checkedDefinition(out *output, file string, changes cluster.Changes, otherwise string) (*cluster.Definition, error) {
-	def, problems, err := readDefinition(env.expand(file), changes)
+func (env *Env) checkedDefinition(ctx context.Context, out *output, file string, changes cluster.Changes, otherwise string) (*cluster.Definition, error) {
+	def, problems, err := readDefinition(ctx, env.expand(file), changes)
 	if err != nil {
 		return nil, err
 	}

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -73,4 +75,28 @@ func TestLoginsNameAKeyThatSSHDoesNotFind(t *testing.T) {
 		w.expect(0, []string{"run", "--name", "debian"}, "ssh -i "+w.path(".ssh/id_ed25519")+" -o UserKnownHostsFile="+w.path(".ssh/known_hosts")+" root@192.0.2.1")
 		w.expect(0, []string{"resume"}, "ssh -i "+w.path(".ssh/id_ed25519"))
 	})
+}
+
+// Whatever the files are called, a shell finds the words in it, and ssh the
+// file.
+func TestLoginsAreQuoted(t *testing.T) {
+	w := newWorld(t)
+	if err := os.Mkdir(w.path("it's my dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.write("it's my dir/a $key.pub", hostKey(1)+" me\n")
+	w.write("it's my dir/a $key", "private\n")
+	w.boot(allOK)
+	hosts := w.path(`it's my dir/known "50%"`)
+	w.expect(0, []string{"run", "--json", "--cluster", w.path("hello.xml"), "--ssh-key", w.path("it's my dir/a $key.pub"), "--known-hosts", hosts})
+	var result Result
+	if err := json.Unmarshal(w.stdout.Bytes(), &result); err != nil || len(result.Logins) != 3 {
+		t.Fatalf("%v: %s", err, w.stdout.String())
+	}
+	words, ok := strings.CutPrefix(result.Logins[0].Command, "ssh ")
+	out, err := exec.Command("/bin/sh", "-c", `printf '%s|' `+words).Output()
+	want := "-i|" + w.path("it's my dir/a $key") + `|-o|UserKnownHostsFile="` + w.path(`it's my dir/known \"50%%\"`) + `"|root@192.0.2.1|`
+	if !ok || err != nil || string(out) != want {
+		t.Errorf("%s\ngot  %s, %v\nwant %s", words, out, err, want)
+	}
 }

@@ -57,9 +57,9 @@ func (env *Env) injectCommand() *cli.Command {
 			case c.IsSet("value"):
 				value, err = readBounded("--value", strings.NewReader(c.String("value")))
 			case file == "-":
-				value, err = readBounded("--file -", s.env.Stdin)
+				value, err = reading(c.Context, func() (string, error) { return readBounded("--file -", s.env.Stdin) })
 			default:
-				value, err = s.env.readValue("--file", file)
+				value, err = s.env.readValue(c.Context, "--file", file)
 			}
 			if err != nil {
 				return err

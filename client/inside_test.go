@@ -1,11 +1,13 @@
 package client
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -444,6 +447,142 @@ func TestCopyThereAndBack(t *testing.T) {
 	}
 }
 
+// Of a directory that is not called by its name it is what is in it, both ways.
+func TestCopyWhatIsInADirectory(t *testing.T) {
+	w := launched(t)
+	dir := w.sample("data")
+	want := tree(t, dir)
+	for _, node := range []string{"back-0", "back-1"} {
+		if err := os.Mkdir(w.homeOf(node)+"/srv", 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(0, []string{"cp", dir + "/.", "worker:srv"})
+	w.expect(0, []string{"cp", dir + "/./", "back-1:srv/"})    // over it
+	w.expect(0, []string{"cp", dir + "/sub/..", "back-1:new"}) // a new name
+	for _, place := range []string{"back-0/srv", "back-1/srv", "back-1/new"} {
+		if got := tree(t, w.path("nodes/"+place)); got != want {
+			t.Errorf("%s has\n%s\nwant\n%s", place, got, want)
+		}
+	}
+	w.expect(0, []string{"cp", dir + "/sub/empty/.", "back-1:nothing"})
+	w.expect(0, []string{"cp", dir + "/sub/.", w.path("hello.xml"), "front-0:"})
+	if got := tree(t, w.homeOf("front-0")); !strings.Contains(got, "hello.xml 600 ") || !strings.Contains(got, "run 711 two\n") || strings.Contains(got, "sub") {
+		t.Errorf("front-0 has\n%s", got)
+	}
+	w.expect(1, []string{"cp", dir + "/sub/.", dir + "/sub/run", "front-0:"}, `two of the files are called "run"`)
+	w.expect(2, []string{"cp", dir + "/.", w.path("hello.xml"), "front-0:none"}, "none is no directory, for several files")
+
+	for _, err := range []error{os.Mkdir(w.path("into"), 0o755), os.Mkdir(w.path("each"), 0o755)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.expect(0, []string{"cp", "back-1:srv/.", w.path("into")})
+	w.expect(0, []string{"cp", "worker:srv/.", w.path("each")})
+	for _, place := range []string{"into", "each/back-0", "each/back-1"} {
+		if got := tree(t, w.path(place)); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", place, got, want)
+		}
+	}
+}
+
+// A file that does not say how much is in it is not taken for an empty one; one
+// that is written to meanwhile is copied as it was.
+func TestCopyOfWhatHasNoSize(t *testing.T) {
+	if _, err := os.Stat("/proc/cpuinfo"); err != nil {
+		t.Skip("there is no /proc")
+	}
+	w := launched(t)
+	w.expect(2, []string{"cp", "/proc/cpuinfo", "front-0:x"}, "front-0: /proc/cpuinfo has more in it than its size says (0 bytes)")
+	if got := tree(t, w.homeOf("front-0")); got != "" {
+		t.Errorf("left:\n%s", got)
+	}
+	w.write("log", "one two")
+	f, err := os.Open(w.path("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Seek(3, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkEnd(f, 3); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is there already keeps its permissions, a link what it leads to, and a
+// program goes on while its file is replaced. What cannot be is found before
+// anything is changed.
+func TestCopyOverWhatIsThere(t *testing.T) {
+	w := launched(t)
+	for _, err := range []error{
+		os.MkdirAll(w.path("d/dir/sub"), 0o755), os.WriteFile(w.path("d/dir/x"), []byte("new"), 0o644),
+		os.WriteFile(w.path("d/dir/link"), []byte("new"), 0o600), os.WriteFile(w.path("d/dir/sub/.y"), []byte("new"), 0o640),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := w.homeOf("front-0")
+	for _, err := range []error{
+		os.MkdirAll(there+"/d/dir/sub", 0o755), os.Chmod(there+"/d", 0o711), os.Chmod(there+"/d/dir", 0o700), os.Chmod(there+"/d/dir/sub", os.ModeSticky|0o777),
+		os.WriteFile(there+"/d/dir/kept", []byte("old"), 0o600), os.WriteFile(there+"/victim", []byte("old"), 0o600), os.Symlink("../../victim", there+"/d/dir/link"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", sleep, there+"/d/dir/x").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	program := exec.Command(there+"/d/dir/x", "1000")
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer program.Wait()
+	defer program.Process.Kill()
+	w.expect(0, []string{"cp", w.path("d"), "front-0:"})
+	want := "d 711 \nd/dir 700 \nd/dir/kept 600 old\nd/dir/link 600 new\nd/dir/sub 777 \nd/dir/sub/.y 640 new\nd/dir/x 644 new\nvictim 600 old\n"
+	if got := tree(t, there); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if fi, err := os.Stat(there + "/d/dir/sub"); err != nil || fi.Mode()&os.ModeSticky == 0 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+
+	// Below comes what cannot be.
+	w.write("d/dir/kept", "new")
+	for _, c := range []struct {
+		here, there func(path string) error
+		want        string
+	}{
+		{aFile, aDir, "d/dir/z is a directory"},
+		{aDir, aFile, "d/dir/z is no directory"},
+		{aDir, aLink, "d/dir/z is a link, no directory"},
+	} {
+		here, there := w.path("d/dir/z"), there+"/d/dir/z"
+		for _, err := range []error{os.RemoveAll(here), os.RemoveAll(there), c.here(here), c.there(there)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.expect(2, []string{"cp", w.path("d"), "front-0:"}, "front-0: ./"+c.want)
+	}
+	if got, want := w.read("nodes/front-0/d/dir/kept"), "old"; got != want {
+		t.Errorf("something was changed: %s", got)
+	}
+}
+
+func aFile(path string) error { return os.WriteFile(path, []byte("z"), 0o600) }
+func aDir(path string) error  { return os.Mkdir(path, 0o755) }
+func aLink(path string) error { return os.Symlink("sub", path) }
+
 func (w *world) glob(pattern string) []string {
 	found, err := filepath.Glob(w.path(pattern))
 	if err != nil {
@@ -477,5 +616,52 @@ func TestCopyBreaksOff(t *testing.T) {
 	}
 	if left := w.glob(".nimbus-cp-*"); len(left) > 0 {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// Who is told to end while something arrives leaves nothing of it.
+func TestCopyIsToldToEnd(t *testing.T) {
+	w := launched(t)
+	signals := make(chan os.Signal, 1)
+	w.change = func(e *Env) { e.Leave = func() (<-chan os.Signal, func()) { return signals, func() {} } }
+	w.cloud.OnEnter = func(ctx context.Context, _ cloud.Instance, p cloud.Program) (int, error) {
+		// The directory that it gets into is there when this has been read.
+		if _, err := p.Stdout.Write(stream(t, entry(tar.TypeDir, "./", ""), entry(tar.TypeReg, "a", ""))); err != nil {
+			t.Error(err)
+		}
+		if len(w.glob(".nimbus-cp-*")) != 1 {
+			t.Error("nothing arrives")
+		}
+		signals <- syscall.SIGTERM
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	w.expect(143, []string{"cp", "--json", "front-0:", w.path("copy")}, "told to end (terminated): what was not complete was not kept", `"error": "told to end`)
+	if left := append(w.glob(".nimbus-cp-*"), w.glob("copy")...); len(left) > 0 {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// The other side tidies up though nobody is there to hear what it says.
+func TestCopyWhoseClientIsGone(t *testing.T) {
+	home := t.TempDir()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", receiveScript, "nimbus-cp", "", "1")
+	cmd.Env = append(os.Environ(), "HOME="+home)
+	cmd.Stdin = bytes.NewReader(stream(t, entry(tar.TypeDir, "data/", ""), entry(tar.TypeReg, "data/a", "")))
+	cmd.Stderr = writer
+	err = cmd.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); !ended {
+		t.Errorf("%v", err)
+	}
+	if got := tree(t, home); got != "" {
+		t.Errorf("left:\n%s", got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"nimbus/client/history"
 )
 
 // Interrupts ends the context at the first Ctrl-C and closes again at the
@@ -72,6 +74,37 @@ func (env *Env) leavable(work func() error, again func() error, leave func(os.Si
 	}
 }
 
+// tidied does work that leaves nothing half made when its context ends. A
+// signal that means to leave ends it as well; a second one kills the program.
+func (env *Env) tidied(parent context.Context, work func(context.Context) error) error {
+	if env.Leave == nil {
+		return work(parent)
+	}
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	signals, stop := env.Leave()
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- work(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case s := <-signals:
+		stop()
+		cancel()
+		<-done
+		return &Failure{Code: codeOfSignal(s), Text: fmt.Sprintf("told to end (%s): what was not complete was not kept", s)}
+	}
+}
+
+// codeOfSignal is the exit code of a program that a signal ended.
+func codeOfSignal(s os.Signal) int {
+	if n, ok := s.(syscall.Signal); ok {
+		return 128 + int(n)
+	}
+	return 128
+}
+
 // run does the work, and can be left at once, whatever is going on: what is
 // left running then is in the history.
 func (r *run) run(ctx context.Context, work func(context.Context) error) error {
@@ -103,26 +136,27 @@ func (r *run) leaveAtOnce() error {
 // goes on, and another client can go on waiting for it.
 func (r *run) leaveAlone(s os.Signal) error {
 	m := r.moment()
-	code, name := 128, s.String()
-	if n, ok := s.(syscall.Signal); ok {
-		code += int(n)
-	}
 	r.out.show(nil)
-	failure := &Failure{Code: code, Text: fmt.Sprintf("told to end (%s): %s", name, m.left(r.launch.Handle)),
+	failure := &Failure{Code: codeOfSignal(s), Text: fmt.Sprintf("told to end (%s): %s", s, m.left(r.launch.Handle)),
 		Advice: "to clean up: " + r.command("terminate", "--handle", r.launch.Handle)}
 	if m.step == waiting || m.step == finishing {
 		failure.Advice = "to go on waiting for it: " + r.command("resume", "--handle", r.launch.Handle)
 	}
-	r.log.Warn("what was launched goes on", "signal", name, "hint", failure.Advice)
-	r.out.warn("\nThis client was told to end (%s), and leaves %s as it is.\n", name, r.launch.Handle)
+	r.log.Warn("what was launched goes on", "signal", s.String(), "hint", failure.Advice)
+	r.out.warn("\nThis client was told to end (%s), and leaves %s as it is.\n", s, r.launch.Handle)
 	r.lastWord(m, failure)
 	return failure
 }
 
-// lastWord is for programs: what holds when a run is left.
+// lastWord is for programs: what holds when a run is left. The rest of it is
+// at work on its record: what it has saved is what others can know.
 func (r *run) lastWord(m moment, failure error) {
-	result := Result{Handle: r.launch.Handle, State: m.state(), History: r.launch.Dir,
+	result := Result{Handle: r.launch.Handle, State: m.state(), History: r.launch.Dir, Instances: []history.Instance{},
 		Terminate: r.command("terminate", "--handle", r.launch.Handle)}
+	if record, err := r.launch.Record(); err == nil {
+		result.Cloud, result.Created, result.Expires, result.Context = record.Cloud, record.Created, record.Expires, record.Context
+		result.Instances = append(result.Instances, record.Instances...)
+	}
 	result.failed(failure)
 	r.out.done(result)
 }

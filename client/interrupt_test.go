@@ -121,16 +121,17 @@ func TestSecondCtrlCSaysWhatIsLeft(t *testing.T) {
 		stuck func(w *world, stuck chan struct{})
 		want  string
 		state string
+		known int // instances in the record
 	}{
 		{func(w *world, stuck chan struct{}) {
 			w.cloud.OnPrepare = func(context.Context, cloud.Preparation) error { <-stuck; return nil }
-		}, "interrupted twice: no instance of cluster-001 was launched, but networks or a context of it may be there", "launching"},
+		}, "interrupted twice: no instance of cluster-001 was launched, but networks or a context of it may be there", "launching", 0},
 		{func(w *world, stuck chan struct{}) {
 			w.cloud.OnLaunch = func(context.Context, int, cloud.Request) error { <-stuck; return nil }
-		}, "interrupted twice: up to 3 instances of cluster-001 may be running", "launching"},
+		}, "interrupted twice: up to 3 instances of cluster-001 may be running", "launching", 0},
 		{func(w *world, stuck chan struct{}) {
 			w.cloud.OnTerminate = func(context.Context, []cloud.Instance) error { <-stuck; return nil }
-		}, "interrupted twice: some of 3 instances of cluster-001 may be running", "failed"},
+		}, "interrupted twice: some of 3 instances of cluster-001 may be running", "failed", 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
@@ -149,7 +150,8 @@ func TestSecondCtrlCSaysWhatIsLeft(t *testing.T) {
 				t.Error("a second result was printed")
 			}
 			var result Result
-			if err := json.Unmarshal([]byte(said), &result); err != nil || result.State != c.state || result.Error != c.want || result.Terminate == "" {
+			if err := json.Unmarshal([]byte(said), &result); err != nil || result.State != c.state || result.Error != c.want || result.Terminate == "" ||
+				result.Cloud != "local" || result.Created.IsZero() || result.Expires.IsZero() || result.Instances == nil || len(result.Instances) != c.known {
 				t.Errorf("%v: %s", err, said)
 			}
 		})

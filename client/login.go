@@ -65,14 +65,14 @@ func (env *Env) logIn(ctx context.Context, out *output, url, caFile, keyFile str
 	e := wire.Endpoint{URLs: []string{url}}
 	var err error
 	if caFile != "" {
-		if e.CA, err = readText(env.expand(caFile)); err != nil {
+		if e.CA, err = reading(ctx, func() (string, error) { return readText(env.expand(caFile)) }); err != nil {
 			return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: --ca: %v", err)}
 		}
 		if err := checkCA(caFile, e.CA); err != nil {
 			return err
 		}
 	}
-	if e.Key, err = env.readKey(keyFile); err != nil {
+	if e.Key, err = env.readKey(ctx, keyFile); err != nil {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err), Advice: "--key FILE names a file with it; else it is read from standard input"}
 	}
 	if err := checkKey(keyFile, e.Key); err != nil {
@@ -214,17 +214,22 @@ func hasNoPort(text string) bool {
 
 // readKey takes the account's key from a file, or from standard input: on the
 // command line everybody on the machine could read it.
-func (env *Env) readKey(file string) (string, error) {
-	var text string
-	var err error
-	if file != "" {
-		text, err = readText(env.expand(file))
-	} else {
+func (env *Env) readKey(ctx context.Context, file string) (string, error) {
+	if file == "" {
 		fmt.Fprint(env.Stderr, "Key of your account (one line): ")
-		text, err = bufio.NewReader(io.LimitReader(env.Stdin, maxText)).ReadString('\n')
+	}
+	text, err := reading(ctx, func() (string, error) {
+		if file != "" {
+			return readText(env.expand(file))
+		}
+		text, err := bufio.NewReader(io.LimitReader(env.Stdin, maxText)).ReadString('\n')
 		if err == io.EOF {
 			err = nil
 		}
+		return text, err
+	})
+	if file == "" && ctx.Err() != nil {
+		fmt.Fprintln(env.Stderr) // the cursor stands behind the question
 	}
 	text = strings.TrimSpace(text)
 	if err == nil && text == "" {

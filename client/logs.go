@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -40,7 +41,8 @@ Options:
   --handle HANDLE     which launch (default: the only one that runs)` + commonHelp + `  --json=stream       with --follow: one JSON event for each piece
 
 Exit codes: 0 printed, with --follow: the node is ok; 1 wrong parameters, with
---follow: the node failed; 2 something else did not work.
+--follow: the node failed; 2 something else did not work; 141 with --follow:
+nobody reads on.
 `}
 
 func (env *Env) logsCommand() *cli.Command {
@@ -294,6 +296,8 @@ func (n *nodeLog) follow(ctx context.Context) error {
 		lost = time.Time{}
 		n.more(log.Text)
 		switch {
+		case n.env.results.unread():
+			return &Failure{Code: codeOfSignal(syscall.SIGPIPE)} // as of a program that learns it so
 		case log.State == wire.NodeError:
 			return n.failed(ctx)
 		case log.State == wire.NodeOK && log.Next == 0:

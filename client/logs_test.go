@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,6 +133,39 @@ func TestFollowEnds(t *testing.T) {
 			t.Errorf("gave up after %v", took)
 		}
 	})
+}
+
+// Who follows a log ends when nobody reads what it prints.
+func TestFollowUnread(t *testing.T) {
+	for _, args := range [][]string{{"logs", "-f", "back-0"}, {"logs", "-f", "--json=stream", "back-0"}} {
+		silent(t, func(w *world) {
+			head := &headOf{lines: 2}
+			w.output = head
+			for n := range 5 {
+				time.AfterFunc(time.Duration(n+1)*time.Second, func() { w.broker.log("back-0", fmt.Sprintf("line %d\n", n)) })
+			}
+			time.AfterFunc(time.Minute, func() { w.broker.report("ctx1", "back-0", wire.Report{OK: true}) })
+			began := time.Now()
+			w.expect(141, args)
+			if took := time.Since(began); took > 4*time.Second || !strings.Contains(head.text, "line 1") || strings.Contains(w.stderr.String(), "hint") {
+				t.Errorf("after %v: %s%s", took, head.text, w.stderr.String())
+			}
+		})
+	}
+}
+
+// headOf reads some lines, and no more.
+type headOf struct {
+	lines int
+	text  string
+}
+
+func (h *headOf) Write(b []byte) (int, error) {
+	if h.lines--; h.lines < 0 {
+		return 0, syscall.EPIPE
+	}
+	h.text += string(b)
+	return len(b), nil
 }
 
 // A launch whose machines are gone has the consoles that were kept.

@@ -184,7 +184,7 @@ func (l sshLogin) argv(command string) []string {
 		argv = append(argv, "-i", l.key)
 	}
 	if l.knownHosts != "" {
-		argv = append(argv, "-o", `UserKnownHostsFile="`+strings.ReplaceAll(l.knownHosts, "%", "%%")+`"`)
+		argv = append(argv, "-o", knownHostsOption(l.knownHosts))
 	}
 	if l.strict || l.batch {
 		argv = append(argv, "-o", "StrictHostKeyChecking=yes")
@@ -203,6 +203,11 @@ func (l sshLogin) argv(command string) []string {
 		argv = append(argv, command)
 	}
 	return argv
+}
+
+// knownHostsOption is ssh's option for a file, in the quotes of ssh_config.
+func knownHostsOption(file string) string {
+	return `UserKnownHostsFile="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(file) + `"`
 }
 
 // rootCommand makes the words of a command one that the other side's shell

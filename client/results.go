@@ -17,6 +17,7 @@ type results struct {
 	w     io.Writer
 	wrote bool
 	lost  error // the first
+	left  bool  // nobody reads on
 }
 
 func (r *results) Write(text []byte) (int, error) {
@@ -25,7 +26,9 @@ func (r *results) Write(text []byte) (int, error) {
 	defer r.mu.Unlock()
 	r.wrote = r.wrote || n > 0
 	// Who stops reading has what he wants.
-	if r.lost == nil && err != nil && !errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.EPIPE) {
+		r.left = true
+	} else if r.lost == nil && err != nil {
 		r.lost = err
 	}
 	return n, err
@@ -35,7 +38,14 @@ func (r *results) Write(text []byte) (int, error) {
 func (r *results) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wrote, r.lost = false, nil
+	r.wrote, r.lost, r.left = false, nil, false
+}
+
+// unread tells whether somebody has stopped reading.
+func (r *results) unread() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left
 }
 
 func (r *results) end() (wrote bool, lost error) {

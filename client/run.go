@@ -176,7 +176,7 @@ func keyFailure(err error) error {
 // newRun gathers what a run needs, and finds what would make it fail before
 // anything is launched.
 func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
-	def, source, err := s.definition(o)
+	def, source, err := s.definition(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 }
 
 // definition reads the cluster file, or makes the cluster of one machine.
-func (s *session) definition(o runOptions) (def *cluster.Definition, source string, err error) {
+func (s *session) definition(ctx context.Context, o runOptions) (def *cluster.Definition, source string, err error) {
 	if o.image != "" {
 		def = &cluster.Definition{Workspaces: []cluster.Workspace{{
 			Name: "vm", Image: o.image, Quantity: 1,
@@ -244,7 +244,7 @@ func (s *session) definition(o runOptions) (def *cluster.Definition, source stri
 		}
 		return def, "", nil
 	}
-	if def, err = s.env.checkedDefinition(s.out, o.file, o.changes, "nothing was launched"); err != nil {
+	if def, err = s.env.checkedDefinition(ctx, s.out, o.file, o.changes, "nothing was launched"); err != nil {
 		return nil, "", err
 	}
 	if o.open && def.Nodes() == 0 {
@@ -275,18 +275,25 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 
 // readDefinition reads a cluster definition from a file, with the changes that
 // the command line makes.
-func readDefinition(file string, changes cluster.Changes) (*cluster.Definition, cluster.Problems, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		var p *os.PathError
-		if errors.As(err, &p) {
-			err = p.Err
-		}
-		return nil, nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err), Advice: pathAdvice(file)}
+func readDefinition(ctx context.Context, file string, changes cluster.Changes) (*cluster.Definition, cluster.Problems, error) {
+	type found struct {
+		def      *cluster.Definition
+		problems cluster.Problems
 	}
-	defer f.Close()
-	def, problems := cluster.ReadWith(file, f, changes)
-	return def, problems, nil
+	got, err := reading(ctx, func() (found, error) {
+		f, err := os.Open(file)
+		if err != nil {
+			var p *os.PathError
+			if errors.As(err, &p) {
+				err = p.Err
+			}
+			return found{}, &Failure{Code: exitUsage, Text: fmt.Sprintf("cannot read the cluster definition %s: %v", file, err), Advice: pathAdvice(file)}
+		}
+		defer f.Close()
+		def, problems := cluster.ReadWith(file, f, changes)
+		return found{def, problems}, nil
+	})
+	return got.def, got.problems, err
 }
 
 func count(n int, what string) string {

@@ -193,11 +193,18 @@ func (s *session) command(action string, args ...string) string {
 	default: // what the classic client never had
 		words[0] = s.env.program()
 	}
-	for _, word := range slices.Concat(s.extra, args) { // options come before words
-		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>()*?[]#~`!") {
-			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	// Options come before words.
+	return strings.Join(slices.Concat(words, readableWords(slices.Concat(s.extra, args))), " ")
+}
+
+// readableWords quotes words for a shell where they need it: people read them.
+func readableWords(words []string) []string {
+	var quoted []string
+	for _, word := range words {
+		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&;|<>(){}*?[]#~`!") {
+			word = shellWords([]string{word})
 		}
-		words = append(words, word)
+		quoted = append(quoted, word)
 	}
-	return strings.Join(words, " ")
+	return quoted
 }

@@ -100,13 +100,30 @@ func (p *packer) addFile(t *tar.Writer, at string, h *tar.Header) error {
 	if err := t.WriteHeader(h); err != nil {
 		return err
 	}
-	n, err := io.CopyN(t, f, h.Size) // one that grows is copied as it was
+	n, err := io.CopyN(t, f, h.Size)
 	p.bytes += n
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s became shorter while it was read", at)
+		return fmt.Errorf("%s is shorter than its size says", at)
+	}
+	if err != nil {
+		return err
 	}
 	p.files++
-	return err
+	return checkEnd(f, h.Size)
+}
+
+// checkEnd refuses a file with more in it than its size says, as most have
+// below /proc. One that grows is copied as it was.
+func checkEnd(f *os.File, size int64) error {
+	if n, err := f.Read(make([]byte, 1)); n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+		return nil
+	} else if n == 0 {
+		return err
+	}
+	if info, err := f.Stat(); err != nil || info.Size() > size {
+		return err
+	}
+	return fmt.Errorf("%s has more in it than its size says (%s): copy what cat prints of it", f.Name(), count(int(size), "byte"))
 }
 
 // unpacker gives a tar stream its place. The stream comes from a machine that
@@ -152,7 +169,14 @@ func (u *unpacker) receive(r io.Reader, to string) error {
 		return err
 	}
 	for _, dir := range slices.Backward(slices.Sorted(maps.Keys(u.dirs))) {
-		if err := root.Chmod(path.Join(name, dir), u.dirs[dir]); err != nil {
+		at := path.Join(name, dir)
+		// Chmod follows links, and the root may be the user's home.
+		if fi, err := root.Lstat(at); err != nil {
+			return err
+		} else if !fi.IsDir() {
+			return fmt.Errorf("%s is no directory", filepath.Join(root.Name(), at))
+		}
+		if err := root.Chmod(at, u.dirs[dir]); err != nil {
 			return err
 		}
 	}
@@ -178,13 +202,15 @@ func (u *unpacker) unpack(r io.Reader, inside *os.Root) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 && name != "." {
-			if h.Typeflag != tar.TypeReg {
-				return fmt.Errorf("the machine sent %q as the file", h.Name)
-			}
-			name = "."
-		} else if n > 0 && len(u.dirs) == 0 {
+		switch {
+		case n == 0 && h.Typeflag == tar.TypeReg:
+			name = "." // a single file, whatever it is called there
+		case n == 0 && (name != "." || h.Typeflag != tar.TypeDir):
+			return fmt.Errorf("the machine sent %q, which is neither file nor directory", h.Name)
+		case n > 0 && len(u.dirs) == 0:
 			return fmt.Errorf("the machine sent %q as well", h.Name)
+		case n > 0 && !u.within(name):
+			return fmt.Errorf("the machine sent %q, which is in no directory that it sent", h.Name)
 		}
 		if err := u.entry(inside, h, t, name); err != nil {
 			return err
@@ -203,16 +229,26 @@ func entryName(name string) (string, error) {
 	return clean, nil
 }
 
+// within tells whether an entry is in a directory that came before: nothing is
+// written through links, not even through those that stay inside.
+func (u *unpacker) within(name string) bool {
+	_, ok := u.dirs[path.Dir(name)]
+	return ok
+}
+
 // entry writes one file, directory or link.
 func (u *unpacker) entry(inside *os.Root, h *tar.Header, data io.Reader, name string) error {
 	at := path.Join(dataDir, name)
 	mode := fs.FileMode(h.Mode).Perm()
 	switch h.Typeflag {
 	case tar.TypeDir:
-		u.dirs[name] = mode
-		if err := inside.Mkdir(at, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		if err := inside.Mkdir(at, 0o700); err != nil {
+			// It may come twice, but not as something else before.
+			if fi, missing := inside.Lstat(at); missing != nil || !fi.IsDir() {
+				return err
+			}
 		}
+		u.dirs[name] = mode
 		return nil
 	case tar.TypeReg:
 		f, err := inside.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -238,6 +274,9 @@ func (u *unpacker) entry(inside *os.Root, h *tar.Header, data io.Reader, name st
 		first, err := entryName(h.Linkname)
 		if err != nil {
 			return err
+		}
+		if !u.within(first) {
+			return fmt.Errorf("the machine sent %q as a link to %q, which is in no directory that it sent", h.Name, h.Linkname)
 		}
 		if err := inside.Link(path.Join(dataDir, first), at); err != nil {
 			return err

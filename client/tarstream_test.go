@@ -54,6 +54,12 @@ func hostile(t testing.TB) map[string][]byte {
 		"a fifo":          stream(t, top, entry(tar.TypeFifo, "f", "")),
 		"twice":           stream(t, top, entry(tar.TypeReg, "a", ""), entry(tar.TypeReg, "a", "")),
 		"a link first":    stream(t, entry(tar.TypeSymlink, "l", "/etc")),
+		"a link as all":   stream(t, entry(tar.TypeSymlink, ".", "/etc")),
+		"a directory":     stream(t, entry(tar.TypeDir, "d", "")),
+		"a link's rights": stream(t, top, entry(tar.TypeSymlink, "x", ".."), entry(tar.TypeDir, "x", "")),
+		"behind a link":   stream(t, top, entry(tar.TypeSymlink, "l", ".."), entry(tar.TypeDir, "l/mine", "")),
+		"by a link in it": stream(t, top, entry(tar.TypeDir, "d", ""), entry(tar.TypeSymlink, "l", "d"), entry(tar.TypeReg, "l/x", "")),
+		"by hard link":    stream(t, top, entry(tar.TypeDir, "d", ""), entry(tar.TypeReg, "d/x", ""), entry(tar.TypeSymlink, "l", "d"), entry(tar.TypeLink, "h", "l/x")),
 		"two files":       stream(t, entry(tar.TypeReg, "a", ""), entry(tar.TypeReg, "b", "")),
 		"below no one":    stream(t, top, entry(tar.TypeReg, "a/b", "")),
 		"nothing":         nil,
@@ -66,8 +72,10 @@ func TestHostileStreams(t *testing.T) {
 	for name, text := range hostile(t) {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
-			if err := os.WriteFile(home+"/victim", []byte("mine"), 0o600); err != nil {
-				t.Fatal(err)
+			for _, err := range []error{os.WriteFile(home+"/victim", []byte("mine"), 0o600), os.Mkdir(home+"/mine", 0o700), os.Chmod(home, 0o700)} {
+				if err != nil {
+					t.Fatal(err)
+				}
 			}
 			before := tree(t, home)
 			u := unpacker{}
@@ -76,6 +84,9 @@ func TestHostileStreams(t *testing.T) {
 			}
 			if got := tree(t, home); got != before {
 				t.Errorf("it changed something:\n%s", got)
+			}
+			if fi, err := os.Stat(home); err != nil || fi.Mode().Perm() != 0o700 {
+				t.Errorf("the directory above has %v, %v", fi.Mode(), err)
 			}
 		})
 	}
@@ -133,6 +144,9 @@ func FuzzUnpack(f *testing.F) {
 		hidden, _ := filepath.Glob(home + "/in/.*")
 		if len(all) != 1 || len(hidden) != 0 || err != nil && len(in) != 0 || err == nil && (len(in) != 1 || in[0] != home+"/in/to") {
 			t.Errorf("%v: %v %v %v", err, all, in, hidden)
+		}
+		if fi, err := os.Stat(home + "/in"); err != nil || fi.Mode().Perm() != 0o755 {
+			t.Errorf("the directory above has %v, %v", fi.Mode(), err)
 		}
 	})
 }

@@ -13,7 +13,6 @@ import (
 	"nimbus/broker/wire"
 	"nimbus/client/deploy"
 	"nimbus/client/history"
-	"nimbus/client/knownhosts"
 	"nimbus/cloud"
 )
 
@@ -208,14 +207,7 @@ func (s *session) undo(ctx context.Context, driver cloud.Driver, record *history
 	if record.Context != nil {
 		s.forget(ctx, record.Context)
 	}
-	if record.KnownHosts != nil {
-		if removed := knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created); removed != nil {
-			err = errors.Join(err, removed)
-		} else {
-			record.KnownHosts = nil
-		}
-	}
-	return n, err
+	return n, errors.Join(err, s.distrust(record))
 }
 
 // forget deletes a context. When its broker cannot be asked, the context ends

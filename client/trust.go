@@ -141,6 +141,63 @@ func (r *run) trust() {
 	}
 }
 
+// distrust takes back what a launch added to known_hosts.
+func (s *session) distrust(record *history.Record) error {
+	k := record.KnownHosts
+	if k == nil {
+		return nil
+	}
+	if err := knownhosts.Remove(k.File, k.Lines, k.Created); err != nil {
+		return err
+	}
+	record.KnownHosts = nil
+	if k.Created && !knownhosts.Missing(k.File) {
+		s.bequeath(record.Handle, k.File)
+	}
+	return nil
+}
+
+// bequeath lets another launch that has lines in a file be the one that made
+// it: the file goes with the last of them. When nobody can be told, an empty
+// file stays, which does no harm.
+func (s *session) bequeath(from, file string) {
+	h, err := s.history()
+	if err != nil {
+		return
+	}
+	launches, err := h.List()
+	if err != nil {
+		return
+	}
+	for _, l := range launches {
+		if l.Handle != from && inherits(l, file) {
+			return
+		}
+	}
+}
+
+func inherits(l *history.Launch, file string) bool {
+	has := func() (history.Record, bool) {
+		record, err := l.Record()
+		k := record.KnownHosts
+		return record, err == nil && k != nil && k.File == file && len(k.Lines) > 0
+	}
+	if _, ok := has(); !ok {
+		return false
+	}
+	unlock, err := l.Lock()
+	if err != nil {
+		return false // another command is at it
+	}
+	defer unlock()
+	record, ok := has()
+	if !ok {
+		return false
+	}
+	record.KnownHosts.Created = true
+	return l.Save(record) == nil
+}
+
 // forgetExpired takes back what known_hosts says of launches whose time is
 // over: their addresses will be other machines'. Nobody was there to do it when
 // they ended.
@@ -160,9 +217,7 @@ func (s *session) forgetExpired(h *history.History) {
 		}
 		// As it is now that it is ours: a terminate may have been faster.
 		if record, err = l.Record(); err == nil && record.KnownHosts != nil {
-			err = knownhosts.Remove(record.KnownHosts.File, record.KnownHosts.Lines, record.KnownHosts.Created)
-			if err == nil {
-				record.KnownHosts = nil
+			if err = s.distrust(&record); err == nil {
 				err = l.Save(record)
 			}
 		}
@@ -208,9 +263,13 @@ func (r *run) logins() []Login {
 			words = append(words, "-i", r.key.Private)
 		}
 		if r.hostsFile != "" && len(wanted) > 0 && r.hostsFile != r.env.SSHKnownHosts {
-			words = append(words, "-o", "UserKnownHostsFile="+r.hostsFile)
+			option := "UserKnownHostsFile=" + r.hostsFile
+			if strings.ContainsAny(r.hostsFile, " \t'\"\\#%") { // else it is easier to read
+				option = knownHostsOption(r.hostsFile)
+			}
+			words = append(words, "-o", option)
 		}
-		list = append(list, Login{m.Node.String(), strings.Join(append(words, m.Login+"@"+ip), " ")})
+		list = append(list, Login{m.Node.String(), strings.Join(readableWords(append(words, m.Login+"@"+ip)), " ")})
 	}
 	return list
 }

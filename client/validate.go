@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -38,7 +39,7 @@ func (env *Env) validateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return env.validate(newOutput(env, formatOf(c)), file, changes)
+			return env.validate(c.Context, newOutput(env, formatOf(c)), file, changes)
 		},
 	}
 }
@@ -51,8 +52,8 @@ type Validation struct {
 }
 
 // validate prints all problems of a definition, as compilers do.
-func (env *Env) validate(out *output, file string, changes cluster.Changes) error {
-	def, problems, err := readDefinition(env.expand(file), changes)
+func (env *Env) validate(ctx context.Context, out *output, file string, changes cluster.Changes) error {
+	def, problems, err := readDefinition(ctx, env.expand(file), changes)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -10,7 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 )
 
@@ -30,10 +34,35 @@ func direct(string) (*url.URL, error) { return nil, nil }
 // machine itself is never reached through a proxy.
 func ProxyFor(address string) (*url.URL, error) {
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: address}})
-	if err != nil || proxy != nil && (proxy.Hostname() == "" || proxy.Scheme != "http" && proxy.Scheme != "https") {
+	text := cmp.Or(os.Getenv("HTTPS_PROXY"), os.Getenv("https_proxy"))
+	// What the library cannot read it takes for no proxy at all: NO_PROXY does
+	// not count then either.
+	if err != nil || proxy != nil && !goodProxy(proxy) || !isLoopback(address) && !readableProxy(text) {
 		return nil, fmt.Errorf("%w: HTTPS_PROXY must read http://host:port or https://host:port", ErrProxy) // what it does read may hold a password
 	}
 	return proxy, nil
+}
+
+func goodProxy(u *url.URL) bool {
+	return u.Hostname() != "" && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+// readableProxy tells whether the text is a URL, or one without its scheme.
+func readableProxy(text string) bool {
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	_, err := url.Parse(text)
+	return err == nil
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // maxProxyHeader bounds what a proxy may say before it passes bytes on.

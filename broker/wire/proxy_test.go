@@ -104,6 +104,11 @@ func TestProxies(t *testing.T) {
 		{name: "it speaks first", url: any, proxy: "http://{proxy}", refuse: "HTTP/1.1 200 OK\r\n\r\nhello", said: "more than it was asked", seen: through + port},
 		{name: "it says nothing", url: any, proxy: "http://{proxy}", refuse: " ", said: "does not answer as a proxy does", seen: through + port},
 		{name: "another kind", url: any, proxy: "socks5://{proxy}", said: "HTTPS_PROXY must read http://host:port"},
+		{name: "no URL", url: any, proxy: "http://me:secret@{proxy}/%zz", said: "proxy: HTTPS_PROXY must read http://host:port"},
+		{name: "no port", url: any, proxy: "http://me:secret@proxy:port", said: "proxy: HTTPS_PROXY must read http://host:port"},
+		{name: "no URL, without a scheme", url: any, proxy: "me:secret@{proxy}:x", said: "proxy: HTTPS_PROXY must read http://host:port"},
+		{name: "no URL, for this machine", url: loopback, proxy: "http://%zz", said: "hello"},
+		{name: "no URL, for a node", url: any, proxy: "http://%zz", as: "node", said: "hello"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -3,7 +3,7 @@
 # The candidates come from the program itself.
 
 _nimbus() {
-	local i n=-1 rest=$COMP_LINE word cut
+	local i n=-1 rest=$COMP_LINE word cut tilde
 	local -a words
 	words=()
 	for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -22,10 +22,13 @@ _nimbus() {
 	COMPREPLY=()
 	while IFS=$'\t' read -r word _; do
 		word=${word#"$cut"}
+		# The home directory's ~ is the shell's, any other is part of a name.
+		tilde=
+		[[ $word != \~/* ]] || { tilde=\~/ word=${word:2}; }
 		case $word in
-		*[[:space:]\'\"\\\$\&\;\|\<\>\(\)*?\[\]#\`!]*) printf -v word %q "$word" ;;
+		\~* | *[[:space:]\'\"\\\$\&\;\|\<\>\(\)\{\}*?\[\]#\`!]*) printf -v word %q "$word" ;;
 		esac
-		COMPREPLY+=("$word")
+		COMPREPLY+=("$tilde$word")
 	done < <("${words[0]/#\~/$HOME}" complete -- "${words[@]:1}" 2>/dev/null)
 	if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[/:=] ]] && type compopt >/dev/null 2>&1; then
 		compopt -o nospace 2>/dev/null

@@ -11,7 +11,8 @@ _nimbus() {
 		shown=("$word${text:+  -- $text}")
 		how=(-V nimbus -l -d shown)
 		[[ $word != *[/:=] ]] || how+=(-S '')
-		[[ $word != '~'* ]] || how+=(-Q)
+		# The home directory's ~ is the shell's, any other is part of a name.
+		[[ $word != '~/'* ]] || { how+=(-Q); word=${word#\~/} word="~/${word:+${(q)word}}" }
 		compadd "${how[@]}" -- "$word"
 	done
 }
