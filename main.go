@@ -71,7 +71,11 @@ func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Rea
 		}
 	}
 	for _, call := range calls {
-		if err := application(env).RunContext(ctx, append([]string{"nimbus"}, call...)); err != nil {
+		err := application(env).RunContext(ctx, append([]string{"nimbus"}, call...))
+		if err == nil {
+			err = env.Lost() // help comes from the library, which does not look
+		}
+		if err != nil {
 			return failed(stderr, err)
 		}
 	}
@@ -93,14 +97,15 @@ func asOtherToolsSay(rest []string) []string {
 // application is the tree of all commands. (A new one for each call: the
 // library keeps what it parsed.)
 func application(env *client.Env) *cli.App {
+	commands := append(client.Commands(env), broker.Command(), agent.Command())
 	return &cli.App{
 		Name:                  "nimbus",
-		Commands:              append(client.Commands(env), broker.Command(), agent.Command()),
+		Commands:              commands,
 		CustomAppHelpTemplate: help,
 		HideVersion:           true,
 		HideHelpCommand:       true,
 		Reader:                env.Stdin,
-		Writer:                env.Stdout,
+		Writer:                env.Results(),
 		ErrWriter:             env.Stderr,
 		// The library would end the process by itself, and split values at
 		// commas.
