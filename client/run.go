@@ -169,8 +169,32 @@ func (o *runOptions) kind() string {
 	return "cluster"
 }
 
-func keyFailure(err error) error {
-	return &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+// keyFailure is for a login key that cannot be used: one that the user named,
+// or else the one that is made for him.
+func (s *session) keyFailure(err error) error {
+	if s.settings.SSHKey == "" {
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
+	}
+	return &Failure{Code: exitUsage, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+}
+
+// keeps finds out, before anything is made, whether what a launch leaves on
+// this machine can be written.
+func (s *session) keeps() error {
+	m := s.env.machine
+	if m == nil {
+		m = thisMachine{env: s.env}
+	}
+	for _, d := range []struct{ what, dir string }{{"state", s.env.StateDir}, {"history", s.historyDir()}} {
+		there, err := nearestDir(d.dir)
+		if err == nil {
+			err = m.writable(there)
+		}
+		if err != nil {
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("the %s directory %s cannot be written: %v", d.what, d.dir, err), Advice: s.doctorAdvice()}
+		}
+	}
+	return nil
 }
 
 // newRun gathers what a run needs, and finds what would make it fail before
@@ -194,9 +218,12 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.keeps(); err != nil {
+		return nil, err
+	}
 	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 	if err != nil {
-		return nil, keyFailure(err)
+		return nil, s.keyFailure(err)
 	}
 	key = key.For(filepath.Dir(s.env.SSHKnownHosts))
 	private := key.Private
