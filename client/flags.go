@@ -3,11 +3,8 @@ package client
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -82,31 +79,6 @@ func formatBefore(c *cli.Context) format {
 		}
 	}
 	return formatText
-}
-
-// maxSpan is the longest time that may be asked for.
-const maxSpan = 10 * 365 * 24 * time.Hour
-
-// parseSpan reads a time such as "1.5", in the given unit, or "90m". It is
-// kept to the second.
-func parseSpan(option, text string, unit time.Duration) (time.Duration, error) {
-	var span time.Duration
-	number, err := strconv.ParseFloat(text, 64)
-	if err == nil {
-		if math.IsNaN(number) || number*float64(unit) > float64(maxSpan) {
-			number = -1
-		}
-		span = time.Duration(number * float64(unit))
-	} else if span, err = time.ParseDuration(text); err != nil || span > maxSpan {
-		span = -1
-	}
-	span = span.Round(time.Second)
-	if span < time.Second {
-		name := map[time.Duration]string{time.Hour: "hours", time.Minute: "minutes"}[unit]
-		return 0, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s %q is no length of time", option, text),
-			Advice: fmt.Sprintf("give a number of %s such as 1 or 0.5, or a time with its unit such as 90m", name)}
-	}
-	return span, nil
 }
 
 // noArguments refuses what stands after the options: it would be ignored, and

@@ -58,7 +58,8 @@ Examples:
 Options:
   --cluster FILE      cluster definition; "nimbus validate FILE" checks it
   --name IMAGE        one machine of this image, without a context
-  --hours H           how long the instances live, such as 1 or 0.5 (default 1)
+  --hours H           how long the instances live, such as 1, 0.5, 90m or 2d
+                      (default 1)
   --timeout MINUTES   give up when not all is ready by then (default 20)
   --expires HOURS     how long the broker keeps the context
                       (default: the hours plus a day)

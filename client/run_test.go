@@ -345,11 +345,3 @@ func TestRunRefusesBeforeAnythingHappens(t *testing.T) {
 		t.Error("a history was begun")
 	}
 }
-
-func TestHoursAreKeptToTheSecond(t *testing.T) {
-	for text, want := range map[string]time.Duration{"1": time.Hour, "0.0169": 61 * time.Second, "90m": 90 * time.Minute} {
-		if got, err := parseSpan("--hours", text, time.Hour); err != nil || got != want {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-}
