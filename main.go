@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -111,7 +112,7 @@ func application(env *client.Env) *cli.App {
 		// commas.
 		ExitErrHandler:            func(*cli.Context, error) {},
 		DisableSliceFlagSeparator: true,
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err) },
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err, commands) },
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return unknownCommand(name, c.App.Commands)
@@ -135,8 +136,33 @@ func unknownCommand(name string, commands []*cli.Command) error {
 	return failure
 }
 
-func usage(err error) error {
-	return &client.Failure{Code: 1, Text: err.Error(), Advice: "nimbus --help lists the commands"}
+// usage is for an option before the command: there are none.
+func usage(err error, commands []*cli.Command) error {
+	failure := &client.Failure{Code: 1, Text: err.Error(), Advice: "nimbus --help lists the commands"}
+	_, name, undefined := strings.Cut(failure.Text, "flag provided but not defined: -")
+	if !undefined {
+		return failure
+	}
+	name = strings.TrimLeft(name, "-")
+	failure.Text = fmt.Sprintf("there is no option --%s before the command", name)
+	var having []string
+	for _, c := range commands {
+		switch {
+		case c.Hidden:
+		case c.Name == name:
+			failure.Advice = fmt.Sprintf("a command is written without dashes: nimbus %s", name)
+			return failure
+		case slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }):
+			having = append(having, c.Name)
+		}
+	}
+	switch {
+	case len(having) == 1:
+		failure.Advice = fmt.Sprintf("the command comes first: nimbus %s --%s", having[0], name)
+	case having != nil:
+		failure.Advice = fmt.Sprintf("the command comes first: nimbus COMMAND --%s; nimbus --help lists the commands", name)
+	}
+	return failure
 }
 
 // failed prints an error, then what to do, and returns the exit code: the

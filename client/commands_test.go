@@ -83,6 +83,12 @@ func TestHintsForArguments(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.expect(1, []string{"run", "hello.xml"}, "did you mean --cluster hello.xml?")
 		w.expect(1, []string{"status", "cluster-001"}, "did you mean --handle cluster-001?")
+		w.expect(1, []string{"run", "--cluster", "--hours", "1"}, "run: --cluster needs a value: behind it stands the option --hours")
+		w.expect(1, []string{"exec", "--role", "--node=x", "true"}, "exec: --role needs a value: behind it stands the option --node")
+		w.expect(1, []string{"run", "--json", "--cluster", "--keep"}, `"error": "run: --cluster needs a value`)
+		w.expect(1, []string{"status", "--handle", "--odd"}, `unknown handle "--odd"`)
+		w.expect(1, []string{"status", "--json=foo"}, `status: --json "foo": write --json or --json=stream`)
+		w.expect(1, []string{"exec", "--parallel", "x", "true"}, `exec: --parallel "x": this is no such value`)
 	})
 }
 

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -97,6 +98,36 @@ func noArguments(c *cli.Context) error {
 	return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()), Advice: advice}
 }
 
+// swallowed finds an option without a value, which took the option behind it
+// for one.
+func swallowed(c *cli.Context) error {
+	known := map[string]bool{}
+	for _, f := range c.Command.Flags {
+		for _, name := range f.Names() {
+			known["--"+name] = true
+		}
+	}
+	for _, f := range c.Command.Flags {
+		var values []string
+		name := f.Names()[0]
+		switch f.(type) {
+		case *cli.StringFlag:
+			values = []string{c.String(name)}
+		case *cli.StringSliceFlag:
+			values = c.StringSlice(name)
+		}
+		for _, value := range values {
+			if option, _, _ := strings.Cut(value, "="); known[option] && name != "value" { // of data, which may be anything
+				return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: --%s needs a value: behind it stands the option %s", c.Command.Name, name, option), Advice: "see --help"}
+			}
+		}
+	}
+	return nil
+}
+
+// badValue matches what the flag package says of a value that it cannot read.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-+([a-z-]+): (.*)$`)
+
 // usageError puts the flag package's complaint into our words.
 func usageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
@@ -109,6 +140,13 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		text = "--" + strings.TrimLeft(name, "-") + " needs a value"
+	}
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		why := m[3]
+		if strings.HasPrefix(why, "parse error") || strings.HasPrefix(why, "strconv.") {
+			why = "this is no such value"
+		}
+		text = fmt.Sprintf("--%s %s: %s", m[2], m[1], why)
 	}
 	return &Failure{Code: exitUsage, Text: c.Command.Name + ": " + text, Advice: "see --help"}
 }
