@@ -201,7 +201,9 @@ func TestNodes(t *testing.T) {
 			"back-1: ok\n  - publicnic: 192.0.2.3 [ back-1.cluster-001 ]\n      "+hostKey(3)+"\n")
 		w.expect(0, []string{"nodes", "--json", "--handle", "cluster-001"}, `"pubkey": "ssh-ed25519 `)
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml")})
-		w.expect(2, []string{"nodes", "--handle", "cluster-002"}, "cluster-002 has no context")
+		for _, command := range []string{"nodes", "lock", "print-ctx-status"} {
+			w.expect(1, []string{command, "--handle", "cluster-002"}, "cluster-002 has no context")
+		}
 	})
 }
 

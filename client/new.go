@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -147,9 +148,12 @@ func scaffolds(name, dir string, roles []string, launch string) ([]scaffold, err
 	if err := cluster.CheckName(name); err != nil {
 		return nil, err
 	}
-	for _, role := range roles {
+	for i, role := range roles {
 		if err := cluster.CheckRole(role); err != nil {
 			return nil, fmt.Errorf("--role: %w", err)
+		}
+		if slices.Contains(roles[:i], role) {
+			return nil, fmt.Errorf("--role: %q is given twice; a role is provided by as many machines as its <quantity> says", role)
 		}
 	}
 	text := newDefinition(name, roles)

@@ -51,7 +51,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, args := range [][]string{
 			{"status", "--json", "--handle", "cluster-009"},
-			{"nodes", "--json"},
+			{"nodes", "--json", "--handle", "x"},
 			{"print-ctx-status", "--json", "--handle", "x"},
 			{"release", "--json", "--handle", "cluster-001", "--node", ".."},
 			{"terminate", "--json"},
