@@ -72,7 +72,8 @@ func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Rea
 		}
 	}
 	for _, call := range calls {
-		err := application(env).RunContext(ctx, append([]string{"nimbus"}, call...))
+		app := application(env)
+		err := app.RunContext(ctx, append([]string{"nimbus"}, client.OptionsFirst(call, app.Commands)...))
 		if err == nil {
 			err = env.Lost() // help comes from the library, which does not look
 		}

@@ -236,8 +236,17 @@ func TestValidate(t *testing.T) {
 	w.expect(0, []string{"validate", w.path("hello.xml")}, "hello.xml: ok: 2 workspaces, 3 instances, 3 of them in the context\n")
 	w.expect(1, []string{"validate", w.path("bad.xml")}, `bad.xml:10: error: workspace "back" requires the role "haed", which nobody provides; did you mean "head"?`, "bad.xml has 1 error")
 	w.expect(1, []string{"validate", "--json", w.path("bad.xml")}, `"ok": false`, `"line": 10`)
-	w.expect(1, []string{"validate"}, "give one cluster definition")
-	w.expect(1, []string{"validate", w.path("hello.xml"), "--json"}, "the option --json stands after the file")
+	w.expect(1, []string{"validate"}, "give a cluster definition")
+	w.expect(0, []string{"validate", w.path("hello.xml"), "--json"}, `"ok": true`)
+	w.expect(1, []string{"validate", w.path("hello.xml"), "--odd"}, "there is no option --odd")
+	w.expect(0, []string{"validate", w.path("hello.xml"), w.path("plain.xml")}, "hello.xml: ok: 2 workspaces", "plain.xml: ok: 1 workspace")
+	several := []string{"validate", w.path("bad.xml"), w.path("none.xml"), w.path("hello.xml")}
+	w.expect(1, several, "bad.xml:10: error: ", "none.xml: error: cannot read the cluster definition", "hello.xml: ok: ", "2 of 3 files cannot be launched")
+	w.expect(1, append(several, "--json"))
+	var list []Validation
+	if err := json.Unmarshal(w.stdout.Bytes(), &list); err != nil || len(list) != 3 || list[0].OK || list[1].OK || !list[2].OK || len(list[1].Problems) != 1 {
+		t.Errorf("%v: %s", err, w.stdout.String())
+	}
 	w.expect(1, []string{"validate", w.home}, "nimbus: error:")
 }
 

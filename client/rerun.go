@@ -38,8 +38,6 @@ Options:
   --from PHASE        leave out the phases before this one: a number from 0 to
                       5, or a name such as 1-ipandhost
   --handle HANDLE     which launch (default: the only one that runs)` + commonHelp + `
-Options are written before the nodes.
-
 Exit codes: 0 all these nodes are ok, with --failed: or still at work; 1 wrong
 parameters, or one of them is not; 2 something else did not work; 130
 interrupted.

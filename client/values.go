@@ -65,7 +65,7 @@ var argumentKinds = map[string][]kind{
 }
 
 // manyArguments are the commands whose last argument may be repeated.
-var manyArguments = []string{"rerun", "cp"}
+var manyArguments = []string{"rerun", "cp", "validate"}
 
 // fixed are the values that are always the same.
 var fixed = map[kind][]string{
