@@ -109,6 +109,10 @@ func (env *Env) newCluster(out *output, name string, roles []string) error {
 		}
 		return f
 	}
+	_, odd := cluster.ReadWith("", strings.NewReader(files[0].text), cluster.Changes{})
+	for _, p := range odd {
+		out.warn("Warning: %s; %s\n", p.Text, p.Fix)
+	}
 	made := NewCluster{Directory: abs, Run: launch}
 	for _, file := range files {
 		if err := file.write(dir); err != nil {
@@ -157,8 +161,8 @@ func scaffolds(name, dir string, roles []string, launch string) ([]scaffold, err
 		}
 	}
 	text := newDefinition(name, roles)
-	if _, problems := cluster.ReadWith("", bytes.NewReader(text), cluster.Changes{}); len(problems) > 0 {
-		return nil, errors.New(problems[0].Text)
+	if _, problems := cluster.ReadWith("", bytes.NewReader(text), cluster.Changes{}); problems.Errors() > 0 {
+		return nil, problems.Err()
 	}
 	settings, err := newSettings(name, filepath.Join(dir, "scripts"))
 	if err != nil {
