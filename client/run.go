@@ -186,13 +186,16 @@ func (s *session) keeps() error {
 	if m == nil {
 		m = thisMachine{env: s.env}
 	}
-	for _, d := range []struct{ what, dir string }{{"state", s.env.StateDir}, {"history", s.historyDir()}} {
+	for _, d := range []struct{ what, dir, otherwise string }{
+		{"state", s.env.StateDir, "XDG_STATE_HOME names another place"},
+		{"history", s.historyDir(), "give another with --history-dir"},
+	} {
 		there, err := nearestDir(d.dir)
 		if err == nil {
 			err = m.writable(there)
 		}
 		if err != nil {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("the %s directory %s cannot be written: %v", d.what, d.dir, err), Advice: s.doctorAdvice()}
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("the %s directory %s cannot be written: %v; %s", d.what, d.dir, err, d.otherwise), Advice: s.doctorAdvice()}
 		}
 	}
 	return nil
