@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -71,7 +72,12 @@ func run(ctx context.Context, again <-chan struct{}, args []string, stdin io.Rea
 		}
 	}
 	for _, call := range calls {
-		if err := application(env).RunContext(ctx, append([]string{"nimbus"}, call...)); err != nil {
+		app := application(env)
+		err := app.RunContext(ctx, append([]string{"nimbus"}, client.OptionsFirst(call, app.Commands)...))
+		if err == nil {
+			err = env.Lost() // help comes from the library, which does not look
+		}
+		if err != nil {
 			return failed(stderr, err)
 		}
 	}
@@ -93,20 +99,21 @@ func asOtherToolsSay(rest []string) []string {
 // application is the tree of all commands. (A new one for each call: the
 // library keeps what it parsed.)
 func application(env *client.Env) *cli.App {
+	commands := append(client.Commands(env), broker.Command(), agent.Command())
 	return &cli.App{
 		Name:                  "nimbus",
-		Commands:              append(client.Commands(env), broker.Command(), agent.Command()),
+		Commands:              commands,
 		CustomAppHelpTemplate: help,
 		HideVersion:           true,
 		HideHelpCommand:       true,
 		Reader:                env.Stdin,
-		Writer:                env.Stdout,
+		Writer:                env.Results(),
 		ErrWriter:             env.Stderr,
 		// The library would end the process by itself, and split values at
 		// commas.
 		ExitErrHandler:            func(*cli.Context, error) {},
 		DisableSliceFlagSeparator: true,
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err) },
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage(err, commands) },
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return unknownCommand(name, c.App.Commands)
@@ -130,8 +137,33 @@ func unknownCommand(name string, commands []*cli.Command) error {
 	return failure
 }
 
-func usage(err error) error {
-	return &client.Failure{Code: 1, Text: err.Error(), Advice: "nimbus --help lists the commands"}
+// usage is for an option before the command: there are none.
+func usage(err error, commands []*cli.Command) error {
+	failure := &client.Failure{Code: 1, Text: err.Error(), Advice: "nimbus --help lists the commands"}
+	_, name, undefined := strings.Cut(failure.Text, "flag provided but not defined: -")
+	if !undefined {
+		return failure
+	}
+	name = strings.TrimLeft(name, "-")
+	failure.Text = fmt.Sprintf("there is no option --%s before the command", name)
+	var having []string
+	for _, c := range commands {
+		switch {
+		case c.Hidden:
+		case c.Name == name:
+			failure.Advice = fmt.Sprintf("a command is written without dashes: nimbus %s", name)
+			return failure
+		case slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }):
+			having = append(having, c.Name)
+		}
+	}
+	switch {
+	case len(having) == 1:
+		failure.Advice = fmt.Sprintf("the command comes first: nimbus %s --%s", having[0], name)
+	case having != nil:
+		failure.Advice = fmt.Sprintf("the command comes first: nimbus COMMAND --%s; nimbus --help lists the commands", name)
+	}
+	return failure
 }
 
 // failed prints an error, then what to do, and returns the exit code: the

@@ -52,10 +52,20 @@ func Commands(env *Env) []*cli.Command {
 			return err
 		}
 		c.HideHelpCommand = true
-		c.Action = env.answered(interruptible(c.Action))
+		c.Action = env.answered(interruptible(understood(c.Action)))
 		commands = append(commands, c)
 	}
 	return append(commands, env.classicHelpCommand())
+}
+
+// understood refuses options that were not meant so before a command begins.
+func understood(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := swallowed(c); err != nil {
+			return err
+		}
+		return action(c)
+	}
 }
 
 // interruptible makes a command that Ctrl-C ended say so, instead of naming

@@ -125,6 +125,12 @@ func TestHintsForArguments(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.expect(1, []string{"run", "hello.xml"}, "did you mean --cluster hello.xml?")
 		w.expect(1, []string{"status", "cluster-001"}, "did you mean --handle cluster-001?")
+		w.expect(1, []string{"run", "--cluster", "--hours", "1"}, "run: --cluster needs a value: behind it stands the option --hours")
+		w.expect(1, []string{"exec", "--role", "--node=x", "true"}, "exec: --role needs a value: behind it stands the option --node")
+		w.expect(1, []string{"run", "--json", "--cluster", "--keep"}, `"error": "run: --cluster needs a value`)
+		w.expect(1, []string{"status", "--handle", "--odd"}, `unknown handle "--odd"`)
+		w.expect(1, []string{"status", "--json=foo"}, `status: --json "foo": write --json or --json=stream`)
+		w.expect(1, []string{"exec", "--parallel", "x", "true"}, `exec: --parallel "x": this is no such value`)
 	})
 }
 
@@ -237,7 +243,9 @@ func TestNodes(t *testing.T) {
 			"back-1: ok\n  - publicnic: 192.0.2.3 [ back-1.cluster-001 ]\n      "+hostKey(3)+"\n")
 		w.expect(0, []string{"nodes", "--json", "--handle", "cluster-001"}, `"pubkey": "ssh-ed25519 `)
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml")})
-		w.expect(2, []string{"nodes", "--handle", "cluster-002"}, "cluster-002 has no context")
+		for _, command := range []string{"nodes", "lock", "print-ctx-status"} {
+			w.expect(1, []string{command, "--handle", "cluster-002"}, "cluster-002 has no context")
+		}
 	})
 }
 
@@ -270,8 +278,17 @@ func TestValidate(t *testing.T) {
 	w.expect(0, []string{"validate", w.path("hello.xml")}, "hello.xml: ok: 2 workspaces, 3 instances, 3 of them in the context\n")
 	w.expect(1, []string{"validate", w.path("bad.xml")}, `bad.xml:10: error: workspace "back" requires the role "haed", which nobody provides; did you mean "head"?`, "bad.xml has 1 error")
 	w.expect(1, []string{"validate", "--json", w.path("bad.xml")}, `"ok": false`, `"line": 10`)
-	w.expect(1, []string{"validate"}, "give one cluster definition")
-	w.expect(1, []string{"validate", w.path("hello.xml"), "--json"}, "the option --json stands after the file")
+	w.expect(1, []string{"validate"}, "give a cluster definition")
+	w.expect(0, []string{"validate", w.path("hello.xml"), "--json"}, `"ok": true`)
+	w.expect(1, []string{"validate", w.path("hello.xml"), "--odd"}, "there is no option --odd")
+	w.expect(0, []string{"validate", w.path("hello.xml"), w.path("plain.xml")}, "hello.xml: ok: 2 workspaces", "plain.xml: ok: 1 workspace")
+	several := []string{"validate", w.path("bad.xml"), w.path("none.xml"), w.path("hello.xml")}
+	w.expect(1, several, "bad.xml:10: error: ", "none.xml: error: cannot read the cluster definition", "hello.xml: ok: ", "2 of 3 files cannot be launched")
+	w.expect(1, append(several, "--json"))
+	var list []Validation
+	if err := json.Unmarshal(w.stdout.Bytes(), &list); err != nil || len(list) != 3 || list[0].OK || list[1].OK || !list[2].OK || len(list[1].Problems) != 1 {
+		t.Errorf("%v: %s", err, w.stdout.String())
+	}
 	w.expect(1, []string{"validate", w.home}, "nimbus: error:")
 }
 

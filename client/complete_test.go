@@ -160,7 +160,7 @@ func TestComplete(t *testing.T) {
 			{"validate|HOME/he|", "HOME/hello.xml"},
 			{"validate|~/he|", "~/hello.xml"},
 			{"validate|~|", "~/"},
-			{"validate|HOME/hello.xml||", ""},
+			{"graph|HOME/hello.xml||", ""},
 			{"validate|HOME/none/x|", ""},
 			{"run|--conf|HOME/o|", "HOME/other.toml"},
 			{"run|--ssh-key|HOME/.ssh/|", "HOME/.ssh/id_ed25519.pub"},

@@ -44,7 +44,7 @@ func (env *Env) completionCommand() *cli.Command {
 				shells := slices.Sorted(maps.Keys(completionScripts))
 				return &Failure{Code: exitUsage, Text: "completion: give one shell: " + strings.Join(shells, ", "), Advice: "for example: source <(nimbus completion bash)"}
 			}
-			fmt.Fprint(env.Stdout, script)
+			fmt.Fprint(env.results, script)
 			return nil
 		},
 	}

@@ -72,9 +72,12 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := s.keeps(); err != nil {
+		return err
+	}
 	key, err := loginkey.Look(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 	if err != nil {
-		return keyFailure(err)
+		return s.keyFailure(err)
 	}
 	handle, err := history.Next(s.historyDir(), o.kind())
 	if err != nil {

@@ -92,7 +92,7 @@ func TestDryRunFindsWhatTheRunWould(t *testing.T) {
 			{1, []string{"--cluster", w.path("none.xml")}, "no such file"},
 			{1, []string{"--cluster", w.path("hello.xml"), "--hours", "x"}, "--hours"},
 			{2, []string{"--cluster", w.path("hello.xml"), "--quantity", "back=3"}, `cloud "local": network "public" is too small: no capacity: nothing was launched`},
-			{2, []string{"--cluster", w.path("hello.xml"), "--ssh-key", w.path("none.pub")}, "there is no such file"},
+			{1, []string{"--cluster", w.path("hello.xml"), "--ssh-key", w.path("none.pub")}, "there is no such file"},
 			{1, []string{"--cluster", w.path("plain.xml"), "--no-ctx-lock"}, "none of its workspaces has <ctx>"},
 			{1, []string{"--cluster", w.path("hello.xml"), "--cloud", "moon"}, `there is no cloud "moon"`},
 			{1, []string{"--cluster", w.path("hello.xml"), "--conf", w.path("images.toml")}, `is "/nonexistent": there is no such directory`},
@@ -115,4 +115,26 @@ func TestDryRunAsksTheBrokerElsewhere(t *testing.T) {
 	w.expect(0, args, "Context broker: https://b.example.org, which knows you")
 	w.broker.createErr = wire.Errorf(wire.Unauthorized, "who are you?")
 	w.expect(2, args, "broker (https://b.example.org): who are you?", "hint: log in with")
+}
+
+// What cannot be kept is found before anything is made, and named: not the key
+// that would be the first file. Who only reads needs no directory.
+func TestNowhereToWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		locked, elsewhere := "", t.TempDir()
+		w.change = func(env *Env) { env.machine = &fakeMachine{locked: locked} }
+		before := everything(t, w.home)
+		for _, dry := range []string{"--dry-run", "--keep"} {
+			run := []string{"run", dry, "--cluster", w.path("hello.xml")}
+			locked = w.home
+			w.expect(2, run, "the state directory "+w.path("state")+" cannot be written: write "+w.home+": permission denied", `"nimbus doctor" looks into it`)
+			locked = elsewhere
+			w.expect(2, append(run, "--history-dir", elsewhere+"/h"), "the history directory "+elsewhere+"/h cannot be written: write "+elsewhere)
+		}
+		w.expect(0, []string{"status"}, "Nothing was launched yet")
+		if after := everything(t, w.home); after != before {
+			t.Errorf("before\n%safter\n%s", before, after)
+		}
+	})
 }

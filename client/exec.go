@@ -187,7 +187,7 @@ func (s *session) exec(ctx context.Context, record history.Record, instances []h
 			if colours {
 				prefix = fmt.Sprintf("\x1b[%dm%s\x1b[0m", 31+n%6, prefix)
 			}
-			stdout := &prefixed{prefix: prefix, to: s.env.Stdout, mu: &s.out.mu}
+			stdout := &prefixed{prefix: prefix, to: s.env.results, mu: &s.out.mu}
 			stderr := &prefixed{prefix: prefix, to: s.env.Stderr, mu: &s.out.mu}
 			r.Code, r.Error = s.execOn(ctx, record, i, e, stdout, stderr)
 			stdout.flush()

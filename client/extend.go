@@ -25,7 +25,7 @@ Examples:
   nimbus extend --handle cluster-001 --hours 0.5
 
 Options:
-  --hours H           how long it lives from now on, such as 1 or 0.5
+  --hours H           how long it lives from now on, such as 1, 0.5, 90m or 2d
   --handle HANDLE     which launch (default: the only one that runs)` + commonHelp + `
 Exit codes: 0 it ends then; 1 wrong parameters, or nothing of it runs; 2 the
 cloud or the broker refused.

@@ -152,9 +152,10 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	if w.change != nil {
 		w.change(env)
 	}
-	app := &cli.App{Name: "nimbus", Commands: Commands(env), Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
+	commands := Commands(env)
+	app := &cli.App{Name: "nimbus", Commands: commands, Writer: &w.stdout, ErrWriter: &w.stderr, DisableSliceFlagSeparator: true,
 		ExitErrHandler: func(*cli.Context, error) {}}
-	err := app.RunContext(ctx, append([]string{"nimbus"}, args...))
+	err := app.RunContext(ctx, append([]string{"nimbus"}, OptionsFirst(args, commands)...))
 	if err == nil {
 		return 0
 	}

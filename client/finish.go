@@ -150,6 +150,9 @@ func (r *run) contextFailed(status wire.Status) error {
 }
 
 func stepText(report wire.Report) string {
+	if reason := reasonText(report); reason != "" && report.Step != "" {
+		return printable(report.Step + " " + reason)
+	}
 	if report.Step == "" {
 		return fmt.Sprintf("failed with exit code %d", report.Code)
 	}

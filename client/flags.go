@@ -3,11 +3,9 @@ package client
 import (
 	"errors"
 	"fmt"
-	"math"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -84,31 +82,6 @@ func formatBefore(c *cli.Context) format {
 	return formatText
 }
 
-// maxSpan is the longest time that may be asked for.
-const maxSpan = 10 * 365 * 24 * time.Hour
-
-// parseSpan reads a time such as "1.5", in the given unit, or "90m". It is
-// kept to the second.
-func parseSpan(option, text string, unit time.Duration) (time.Duration, error) {
-	var span time.Duration
-	number, err := strconv.ParseFloat(text, 64)
-	if err == nil {
-		if math.IsNaN(number) || number*float64(unit) > float64(maxSpan) {
-			number = -1
-		}
-		span = time.Duration(number * float64(unit))
-	} else if span, err = time.ParseDuration(text); err != nil || span > maxSpan {
-		span = -1
-	}
-	span = span.Round(time.Second)
-	if span < time.Second {
-		name := map[time.Duration]string{time.Hour: "hours", time.Minute: "minutes"}[unit]
-		return 0, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s %q is no length of time", option, text),
-			Advice: fmt.Sprintf("give a number of %s such as 1 or 0.5, or a time with its unit such as 90m", name)}
-	}
-	return span, nil
-}
-
 // noArguments refuses what stands after the options: it would be ignored, and
 // so would every option behind it.
 func noArguments(c *cli.Context) error {
@@ -125,6 +98,36 @@ func noArguments(c *cli.Context) error {
 	return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()), Advice: advice}
 }
 
+// swallowed finds an option without a value, which took the option behind it
+// for one.
+func swallowed(c *cli.Context) error {
+	known := map[string]bool{}
+	for _, f := range c.Command.Flags {
+		for _, name := range f.Names() {
+			known["--"+name] = true
+		}
+	}
+	for _, f := range c.Command.Flags {
+		var values []string
+		name := f.Names()[0]
+		switch f.(type) {
+		case *cli.StringFlag:
+			values = []string{c.String(name)}
+		case *cli.StringSliceFlag:
+			values = c.StringSlice(name)
+		}
+		for _, value := range values {
+			if option, _, _ := strings.Cut(value, "="); known[option] && name != "value" { // of data, which may be anything
+				return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: --%s needs a value: behind it stands the option %s", c.Command.Name, name, option), Advice: "see --help"}
+			}
+		}
+	}
+	return nil
+}
+
+// badValue matches what the flag package says of a value that it cannot read.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-+([a-z-]+): (.*)$`)
+
 // usageError puts the flag package's complaint into our words.
 func usageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
@@ -137,6 +140,13 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		text = "--" + strings.TrimLeft(name, "-") + " needs a value"
+	}
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		why := m[3]
+		if strings.HasPrefix(why, "parse error") || strings.HasPrefix(why, "strconv.") {
+			why = "this is no such value"
+		}
+		text = fmt.Sprintf("--%s %s: %s", m[2], m[1], why)
 	}
 	return &Failure{Code: exitUsage, Text: c.Command.Name + ": " + text, Advice: "see --help"}
 }

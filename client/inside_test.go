@@ -75,6 +75,13 @@ func TestWhichLaunchIsMeant(t *testing.T) {
 	w.expect(0, []string{"terminate", "--handle", "cluster-001"})
 	w.programs = map[string]string{"ssh": "/usr/bin/ssh"}
 	w.expect(0, []string{"ssh", "front-0"}) // of cluster-002, the only one now
+	w.expect(0, []string{"nodes"}, "front-0.cluster-002")
+	w.expect(1, []string{"release"}, "release: which node?", `"nimbus nodes --handle cluster-002" lists`)
+	w.expect(0, []string{"release", "--node", "front-0"}, "Released front-0 of cluster-002")
+	w.expect(6, []string{"print-ctx-status"}, "cluster-002: not every node is ok", `"nimbus nodes --handle cluster-002" says more`)
+	w.classic = true
+	w.expect(1, []string{"print-ctx-status"}, "no handle given")
+	w.classic = false
 	if want := "root@192.0.2.4"; !slices.Contains(w.became, want) {
 		t.Errorf("became %q, want %s", w.became, want)
 	}
@@ -134,7 +141,7 @@ func TestSSH(t *testing.T) {
 	w := launched(t)
 	// No ssh program here: it goes in without.
 	w.expect(0, []string{"ssh", "front-0"}, "login on front-0")
-	w.expect(0, []string{"ssh", "worker"}, "back-0 (of 2)\n", "login on back-0")
+	w.expect(0, []string{"ssh", "worker"}, "back-0, the first of 2\n", "login on back-0")
 	w.expect(5, []string{"ssh", "back-1", "echo", "$NODE", "|", "tr b B;", "exit", "5"}, "Back-1\n")
 	w.expect(0, []string{"ssh", "back-1", "--", "echo", "x"}, "x\n")
 	w.expect(1, []string{"ssh"}, "into which machine?")

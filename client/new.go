@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -108,6 +109,10 @@ func (env *Env) newCluster(out *output, name string, roles []string) error {
 		}
 		return f
 	}
+	_, odd := cluster.ReadWith("", strings.NewReader(files[0].text), cluster.Changes{})
+	for _, p := range odd {
+		out.warn("Warning: %s; %s\n", p.Text, p.Fix)
+	}
 	made := NewCluster{Directory: abs, Run: launch}
 	for _, file := range files {
 		if err := file.write(dir); err != nil {
@@ -147,14 +152,17 @@ func scaffolds(name, dir string, roles []string, launch string) ([]scaffold, err
 	if err := cluster.CheckName(name); err != nil {
 		return nil, err
 	}
-	for _, role := range roles {
+	for i, role := range roles {
 		if err := cluster.CheckRole(role); err != nil {
 			return nil, fmt.Errorf("--role: %w", err)
 		}
+		if slices.Contains(roles[:i], role) {
+			return nil, fmt.Errorf("--role: %q is given twice; a role is provided by as many machines as its <quantity> says", role)
+		}
 	}
 	text := newDefinition(name, roles)
-	if _, problems := cluster.ReadWith("", bytes.NewReader(text), cluster.Changes{}); len(problems) > 0 {
-		return nil, errors.New(problems[0].Text)
+	if _, problems := cluster.ReadWith("", bytes.NewReader(text), cluster.Changes{}); problems.Errors() > 0 {
+		return nil, problems.Err()
 	}
 	settings, err := newSettings(name, filepath.Join(dir, "scripts"))
 	if err != nil {

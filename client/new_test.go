@@ -63,6 +63,7 @@ func TestNewRefuses(t *testing.T) {
 		{[]string{"new", w.path("x"), "--role", "a", "--role", "A"}, `the workspace name "A" is taken`},
 		{[]string{"new", w.path("x"), "--role", "a.all"}, "must not end in"},
 		{[]string{"new", w.path("x"), "--role", "a", "--role", "${n}"}, `--role: the name "${n}" may hold only`},
+		{[]string{"new", w.path("x"), "--role", "a", "--role=a"}, `--role: "a" is given twice; a role is provided by as many machines as its <quantity> says`},
 		{[]string{"new", w.path("a b"), "--role", "a"}, `the name "a b" may hold only`},
 		{[]string{"new", w.path("no/such/x"), "--role", "a"}, "no such file"},
 	} {
@@ -78,4 +79,11 @@ func TestNewArguments(t *testing.T) {
 	if err != nil || name != "shop" || !slices.Equal(roles, []string{"a", "b", "c"}) {
 		t.Errorf("%q %q %v", name, roles, err)
 	}
+}
+
+// What is odd about a name is said, and the cluster is made.
+func TestNewWithANameThatIsNoneForHosts(t *testing.T) {
+	w := newWorld(t)
+	w.expect(0, []string{"new", w.path("shop"), "--role", strings.Repeat("w", 70), "--role", "localhost"},
+		"Warning: workspace \"www", "hosts have names of at most 63 characters", "Warning: workspace \"localhost\": this name is every machine's own; choose another name", "Made ")
 }

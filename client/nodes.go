@@ -15,15 +15,16 @@ import (
 )
 
 var nodesHelp = helpText{"show the nodes of a cluster as the broker knows them", `Usage:
-  nimbus nodes --handle HANDLE [OPTIONS]
+  nimbus nodes [--handle HANDLE] [OPTIONS]
 
 Prints the state, roles, addresses and SSH host keys of each node.
 
-Example:
+Examples:
+  nimbus nodes
   nimbus nodes --handle cluster-001 --json
 
 Options:
-  --handle HANDLE     which launch` + commonHelp}
+  --handle HANDLE     which launch (default: the only one that runs)` + commonHelp}
 
 func (env *Env) nodesCommand() *cli.Command {
 	return &cli.Command{
@@ -38,7 +39,7 @@ func (env *Env) nodesCommand() *cli.Command {
 // withContext asks something of the broker about the context of a launch.
 func (s *session) withContext(ctx context.Context, record history.Record, ask func(Broker) error) error {
 	if record.Context == nil {
-		return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s has no context: none of its workspaces has <ctx>", record.Handle),
 			Advice: "its addresses: " + s.command("status", "--handle", record.Handle)}
 	}
 	if record.State == history.Terminated {
@@ -82,7 +83,7 @@ func (s *session) contextNodes(ctx context.Context, record history.Record) (node
 
 // nodes prints each node as the broker knows it.
 func (s *session) nodes(ctx context.Context, handle string) error {
-	_, record, err := s.launch(handle)
+	_, record, err := s.current(handle)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (s *session) nodes(ctx context.Context, handle string) error {
 }
 
 var ctxStatusHelp = helpText{"print the context state of each address, for scripts", `Usage:
-  nimbus print-ctx-status --handle HANDLE [OPTIONS]
+  nimbus print-ctx-status [--handle HANDLE] [OPTIONS]
 
 Prints one line for each address: [CTX_SUCCESS], [CTX_ERROR],
 [CTX_CHECKED_IN_PENDING] or [CTX_NOT_CHECKED_IN].
@@ -128,7 +129,7 @@ Example:
   nimbus print-ctx-status --handle cluster-001
 
 Options:
-  --handle HANDLE     which launch` + commonHelp + `
+  --handle HANDLE     which launch (default: the only one that runs)` + commonHelp + `
 Exit codes: 0 all are [CTX_SUCCESS]; 1 wrong parameters; 2 the broker could not
 be asked; 6 not all are.
 `}
@@ -161,7 +162,11 @@ var ctxStates = map[wire.NodeState]string{
 // ctxStatus prints a line for each address of the launch that belongs to a
 // node, for scripts; not all success is exit code 6.
 func (s *session) ctxStatus(ctx context.Context, handle string) error {
-	_, record, err := s.launch(handle)
+	find := s.current
+	if s.env.Classic { // which wants a handle always
+		find = s.launch
+	}
+	_, record, err := find(handle)
 	if err != nil {
 		return err
 	}
@@ -180,7 +185,7 @@ func (s *session) ctxStatus(ctx context.Context, handle string) error {
 		}
 	}
 	if !ok {
-		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", handle), Advice: fmt.Sprintf("%q says more of each", s.command("nodes", "--handle", handle))}
+		return &Failure{Code: exitNotAllOK, Text: fmt.Sprintf("%s: not every node is ok", record.Handle), Advice: fmt.Sprintf("%q says more of each", s.command("nodes", "--handle", record.Handle))}
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // release frees the place of a node whose machine lost its claim: its disk was
 // replaced, or another machine took the place with a stolen token.
 var releaseHelp = helpText{"let another machine take a node's place", `Usage:
-  nimbus release --handle HANDLE --node NODE [OPTIONS]
+  nimbus release [--handle HANDLE] --node NODE [OPTIONS]
 
 A node's place belongs to the first machine that came with its token. When that
 machine lost its disk, or was not the right one, this frees the place for the
@@ -23,7 +23,7 @@ Example:
   nimbus release --handle cluster-001 --node worker-3
 
 Options:
-  --handle HANDLE     which launch
+  --handle HANDLE     which launch (default: the only one that runs)
   --node NODE         which node, workspace-index` + commonHelp}
 
 func (env *Env) releaseCommand() *cli.Command {
@@ -43,20 +43,23 @@ type Released struct {
 }
 
 func (s *session) release(ctx context.Context, handle, node string) error {
-	_, record, err := s.launch(handle)
+	_, record, err := s.current(handle)
 	if err != nil {
 		return err
 	}
+	if node == "" {
+		return &Failure{Code: exitUsage, Text: "release: which node? No --node is given", Advice: fmt.Sprintf("%q lists the nodes", s.command("nodes", "--handle", record.Handle))}
+	}
 	if _, err := cluster.ParsePlace(node); err != nil {
-		return &Failure{Code: exitUsage, Text: "release: --node: " + err.Error(), Advice: fmt.Sprintf("%q lists the nodes", s.command("nodes", "--handle", handle))}
+		return &Failure{Code: exitUsage, Text: "release: --node: " + err.Error(), Advice: fmt.Sprintf("%q lists the nodes", s.command("nodes", "--handle", record.Handle))}
 	}
 	err = s.withContext(ctx, record, func(b Broker) error { return b.Release(ctx, record.Context.ID, node) })
 	if err != nil {
 		return err
 	}
-	if s.out.document(Released{handle, node}) {
+	if s.out.document(Released{record.Handle, node}) {
 		return nil
 	}
-	s.out.say("Released %s of %s: the next machine with its token takes the place.\n", node, handle)
+	s.out.say("Released %s of %s: the next machine with its token takes the place.\n", node, record.Handle)
 	return nil
 }

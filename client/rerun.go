@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"nimbus/broker/cluster"
 	"nimbus/broker/wire"
 	"nimbus/client/history"
 	"nimbus/cloud"
@@ -39,8 +38,6 @@ Options:
   --from PHASE        leave out the phases before this one: a number from 0 to
                       5, or a name such as 1-ipandhost
   --handle HANDLE     which launch (default: the only one that runs)` + commonHelp + `
-Options are written before the nodes.
-
 Exit codes: 0 all these nodes are ok, with --failed: or still at work; 1 wrong
 parameters, or one of them is not; 2 something else did not work; 130
 interrupted.
@@ -59,8 +56,9 @@ func (env *Env) rerunCommand() *cli.Command {
 				return &Failure{Code: exitUsage, Text: "rerun: give either nodes or --failed", Advice: "for example: nimbus rerun --failed"}
 			}
 			from := c.String("from")
-			if c.IsSet("from") && cluster.CheckName(from) != nil {
-				return &Failure{Code: exitUsage, Text: fmt.Sprintf("rerun: --from %q is no phase", from), Advice: "give a number from 0 to 5, or a name such as 1-ipandhost"}
+			if c.IsSet("from") && !isPhase(from) {
+				return &Failure{Code: exitUsage, Text: fmt.Sprintf("rerun: --from %q is no phase", from),
+					Advice: "give a number from 0 to 5, or one of " + strings.Join(fixed[phases], ", ")}
 			}
 			s, err := env.open(c)
 			if err != nil {
@@ -72,6 +70,15 @@ func (env *Env) rerunCommand() *cli.Command {
 			return s.rerun(c.Context, c.String("handle"), from, words)
 		},
 	}
+}
+
+// isPhase tells whether an agent will know a phase: by its name, or by the
+// number that this begins with.
+func isPhase(text string) bool {
+	return slices.ContainsFunc(fixed[phases], func(phase string) bool {
+		number, _, _ := strings.Cut(phase, "-")
+		return text == phase || text == number
+	})
 }
 
 // Rerun is what --json prints of one node.
@@ -241,7 +248,7 @@ func rerunText(r Rerun) string {
 	case r.Error != "":
 		return fmt.Sprintf("  - %s: %s\n", r.Node, printable(r.Error)) + quoted("it said", r.Log)
 	case r.Step != "":
-		return fmt.Sprintf("  - %s: %s\n", r.Node, stepText(wire.Report{Step: r.Step, Code: r.Code})) + quoted("its log ends with", r.Log)
+		return fmt.Sprintf("  - %s: %s\n", r.Node, stepText(wire.Report{Step: r.Step, Code: r.Code, Log: r.Log})) + quoted("its log ends with", r.Log)
 	}
 	return fmt.Sprintf("  - %s: its agent ended with exit code %d\n", r.Node, r.Code) + quoted("it said", r.Log)
 }

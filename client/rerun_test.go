@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"nimbus/agent/phase"
 	"nimbus/broker/wire"
 	"nimbus/cloud"
 )
@@ -112,7 +113,7 @@ func TestRerunThatFails(t *testing.T) {
 		}
 		// What was reported before is not the failure of this time.
 		w.agents(func(string) (*wire.Report, int) { return nil, 1 })
-		w.expect(1, []string{"rerun", "--from", "9", "back-1"}, "  - back-1: its agent ended with exit code 1\n    it said:\n      | the agent of back-1\n")
+		w.expect(1, []string{"rerun", "--from", "3", "back-1"}, "  - back-1: its agent ended with exit code 1\n    it said:\n      | the agent of back-1\n")
 		w.cloud.OnEnter = func(context.Context, cloud.Instance, cloud.Program) (int, error) { return 0, errors.New("it is gone") }
 		w.expect(1, []string{"rerun", "back-1"}, "  - back-1: back-1: it is gone")
 	})
@@ -128,9 +129,10 @@ func TestRerunRefused(t *testing.T) {
 		}{
 			{1, []string{"rerun"}, "give either nodes or --failed"},
 			{1, []string{"rerun", "--failed", "back-1"}, "give either nodes or --failed"},
-			{1, []string{"rerun", "back-1", "--from", "1"}, "the option --from stands after a node"},
+			{1, []string{"rerun", "back-1", "--odd", "1"}, "the option --odd stands after a node"},
 			{1, []string{"rerun", "--from", "../x", "back-1"}, `--from "../x" is no phase`},
 			{1, []string{"rerun", "--from", "", "back-1"}, `--from "" is no phase`},
+			{1, []string{"rerun", "--from", "9", "back"}, "give a number from 0 to 5, or one of 0-etchosts, sshd, 1-ipandhost,"},
 			{1, []string{"rerun", "back-9"}, `no node, workspace or role "back-9"`},
 			{1, []string{"rerun", "--handle", "cluster-009", "back-1"}, "unknown handle"},
 		} {
@@ -171,5 +173,18 @@ func TestLastWords(t *testing.T) {
 	}
 	if n, err := l.Write(make([]byte, 10*maxWords)); n != 10*maxWords || err != nil || len(l.String()) > maxWords {
 		t.Errorf("%d, %v, %d bytes", n, err, len(l.String()))
+	}
+}
+
+// The client and the agent know the same phases.
+func TestPhases(t *testing.T) {
+	words := []string{"", "6", "9", "01", "1-", "data", "../1", "-1"}
+	for n := range 6 {
+		words = append(words, fmt.Sprint(n))
+	}
+	for _, word := range append(words, fixed[phases]...) {
+		if _, err := phase.Find(word); isPhase(word) != (err == nil) {
+			t.Errorf("%q: the client says %v, the agent %v", word, isPhase(word), err)
+		}
 	}
 }

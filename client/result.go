@@ -2,10 +2,12 @@ package client
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"nimbus/broker/wire"
 	"nimbus/client/history"
+	"nimbus/cloud"
 )
 
 // Result is what --json prints at the end of a run.
@@ -35,6 +37,12 @@ func (r *run) result(failure error) {
 	}
 	if result.Instances == nil {
 		result.Instances = []history.Instance{}
+	}
+	if r.record.State == history.Failed && !r.record.Ended.IsZero() {
+		result.Instances = slices.Clone(result.Instances) // the record tells what was
+		for i := range result.Instances {
+			result.Instances[i].State = cloud.Ended
+		}
 	}
 	result.failed(failure)
 	if r.record.State != history.Failed {

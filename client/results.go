@@ -77,11 +77,23 @@ func (env *Env) answered(action cli.ActionFunc) cli.ActionFunc {
 		env.results.begin()
 		err := action(c)
 		env.answer(formatOf(c), err)
-		if _, lost := env.results.end(); lost != nil && err == nil {
-			return &Failure{Code: exitFailed, Text: fmt.Sprintf("the output could not be written: %v", lost), Advice: "what the command did is done; only what it said is lost"}
+		if err == nil {
+			err = env.Lost()
 		}
 		return err
 	}
+}
+
+// Results is the standard output as the commands write to it; Commands makes
+// it.
+func (env *Env) Results() io.Writer { return env.results }
+
+// Lost is the failure of a command whose output could not be written.
+func (env *Env) Lost() error {
+	if _, lost := env.results.end(); lost != nil {
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("the output could not be written: %v", lost), Advice: "what the command did is done; only what it said is lost"}
+	}
+	return nil
 }
 
 // answer prints an error for programs, unless something was said already.

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 
 	"nimbus/broker/wire"
 	"nimbus/client/history"
+	"nimbus/cloud"
 )
 
 // faulty is an output that takes nothing.
@@ -28,6 +31,13 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 			w.output = faulty{&os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}}
 			w.expect(0, args)
 		}
+		// What programs in the machines print is a result, too.
+		w.cloud.OnEnter = func(_ context.Context, _ cloud.Instance, p cloud.Program) (int, error) {
+			fmt.Fprintln(p.Stdout, "hello")
+			return 0, nil
+		}
+		w.output = faulty{&os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}}
+		w.expect(2, []string{"exec", "--all", "--", "hello"}, "the output could not be written: write /dev/stdout: no space left on device")
 		// The failure of the command counts more, and is told.
 		w.output = faulty{errors.New("closed")}
 		w.expect(1, []string{"status", "--handle", "x"}, "unknown handle")
@@ -41,7 +51,7 @@ func TestErrorsAsJSON(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, args := range [][]string{
 			{"status", "--json", "--handle", "cluster-009"},
-			{"nodes", "--json"},
+			{"nodes", "--json", "--handle", "x"},
 			{"print-ctx-status", "--json", "--handle", "x"},
 			{"release", "--json", "--handle", "cluster-001", "--node", ".."},
 			{"terminate", "--json"},

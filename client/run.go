@@ -58,7 +58,8 @@ Examples:
 Options:
   --cluster FILE      cluster definition; "nimbus validate FILE" checks it
   --name IMAGE        one machine of this image, without a context
-  --hours H           how long the instances live, such as 1 or 0.5 (default 1)
+  --hours H           how long the instances live, such as 1, 0.5, 90m or 2d
+                      (default 1)
   --timeout MINUTES   give up when not all is ready by then (default 20)
   --expires HOURS     how long the broker keeps the context
                       (default: the hours plus a day)
@@ -169,8 +170,35 @@ func (o *runOptions) kind() string {
 	return "cluster"
 }
 
-func keyFailure(err error) error {
-	return &Failure{Code: exitFailed, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+// keyFailure is for a login key that cannot be used: one that the user named,
+// or else the one that is made for him.
+func (s *session) keyFailure(err error) error {
+	if s.settings.SSHKey == "" {
+		return &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
+	}
+	return &Failure{Code: exitUsage, Text: err.Error(), Advice: "ssh_key in the settings or --ssh-key names a public key file"}
+}
+
+// keeps finds out, before anything is made, whether what a launch leaves on
+// this machine can be written.
+func (s *session) keeps() error {
+	m := s.env.machine
+	if m == nil {
+		m = thisMachine{env: s.env}
+	}
+	for _, d := range []struct{ what, dir, otherwise string }{
+		{"state", s.env.StateDir, "XDG_STATE_HOME names another place"},
+		{"history", s.historyDir(), "give another with --history-dir"},
+	} {
+		there, err := nearestDir(d.dir)
+		if err == nil {
+			err = m.writable(there)
+		}
+		if err != nil {
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("the %s directory %s cannot be written: %v; %s", d.what, d.dir, err, d.otherwise), Advice: s.doctorAdvice()}
+		}
+	}
+	return nil
 }
 
 // newRun gathers what a run needs, and finds what would make it fail before
@@ -194,9 +222,12 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.keeps(); err != nil {
+		return nil, err
+	}
 	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 	if err != nil {
-		return nil, keyFailure(err)
+		return nil, s.keyFailure(err)
 	}
 	key = key.For(filepath.Dir(s.env.SSHKnownHosts))
 	private := key.Private

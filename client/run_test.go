@@ -346,12 +346,24 @@ func TestRunRefusesBeforeAnythingHappens(t *testing.T) {
 	}
 }
 
-func TestHoursAreKeptToTheSecond(t *testing.T) {
-	for text, want := range map[string]time.Duration{"1": time.Hour, "0.0169": 61 * time.Second, "90m": 90 * time.Minute} {
-		if got, err := parseSpan("--hours", text, time.Hour); err != nil || got != want {
-			t.Errorf("%s: %v, %v", text, got, err)
+// What was ended does not run, whatever was seen of it last.
+func TestInstancesOfARunThatWasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for option, want := range map[string]cloud.State{"--json": cloud.Ended, "--keep": cloud.Running} {
+			w := newWorld(t)
+			w.boot(func(string) *wire.Report { return &wire.Report{Step: "3-data/x", Code: 3} })
+			w.expect(1, []string{"run", "--json", option, "--cluster", w.path("hello.xml")})
+			var result Result
+			if err := json.Unmarshal(w.stdout.Bytes(), &result); err != nil || len(result.Instances) != 3 {
+				t.Fatalf("%s: %v: %s", option, err, w.stdout.String())
+			}
+			for _, i := range result.Instances {
+				if i.State != want {
+					t.Errorf("%s: %s is %s, want %s", option, i.Node, i.State, want)
+				}
+			}
 		}
-	}
+	})
 }
 
 // Who keeps what failed is told how to go on with it.

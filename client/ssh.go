@@ -77,7 +77,7 @@ func (s *session) ssh(ctx context.Context, handle, target, command string, enter
 	}
 	i := found[0]
 	if len(found) > 1 {
-		s.out.warn("%s (of %d)\n", i.Node, len(found))
+		s.out.warn("%s, the first of %d\n", i.Node, len(found))
 	}
 	driver, err := s.cloud(record.Cloud)
 	if err != nil {

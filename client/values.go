@@ -65,7 +65,7 @@ var argumentKinds = map[string][]kind{
 }
 
 // manyArguments are the commands whose last argument may be repeated.
-var manyArguments = []string{"rerun", "cp"}
+var manyArguments = []string{"rerun", "cp", "validate"}
 
 // fixed are the values that are always the same.
 var fixed = map[kind][]string{
@@ -164,21 +164,12 @@ func (env *Env) sessionOf(l line) *session {
 	return s
 }
 
-// hasHistory keeps completion from making the history's directory.
-func (s *session) hasHistory() bool {
-	info, err := os.Stat(s.historyDir())
-	return err == nil && info.IsDir()
-}
-
 // readingTime is how long records are read; what is left then is offered
 // unread. A person who presses a key waits for it.
 const readingTime = 30 * time.Millisecond
 
 // handles lists launches: those that may run first, the newest first.
 func (s *session) handles(command string) []candidate {
-	if !s.hasHistory() {
-		return nil
-	}
 	h, err := s.history()
 	if err != nil {
 		return nil
@@ -224,9 +215,6 @@ func launchText(r history.Record, state string) string {
 // machineNames lists what machines of a launch are called: of the one with the
 // handle, or of the only one that may run.
 func (s *session) machineNames(k kind, handle string) []candidate {
-	if !s.hasHistory() {
-		return nil
-	}
 	_, record, err := s.current(handle)
 	if err != nil {
 		return nil
@@ -262,9 +250,6 @@ func (s *session) machineNames(k kind, handle string) []candidate {
 
 // dataNames lists the data that nodes of a launch require.
 func (s *session) dataNames(handle string) []candidate {
-	if !s.hasHistory() {
-		return nil
-	}
 	_, record, err := s.current(handle)
 	if err != nil || record.Definition == nil {
 		return nil

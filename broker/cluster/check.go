@@ -99,9 +99,26 @@ func (d *Definition) Check() Problems {
 	return ps
 }
 
+// maxLabel is the longest part of a host name between two dots.
+const maxLabel = 63
+
+// checkHostNames warns of names that are none for hosts: each node is called by
+// its workspace.
+func (w *Workspace) checkHostNames(ps *Problems) {
+	longest := Place{Workspace: w.Name, Index: max(0, w.Quantity-1)}.String()
+	switch {
+	case len(longest) > maxLabel:
+		ps.warnf(w.Line, "give it a shorter name", "workspace %q: its nodes are called %s and the like; hosts have names of at most %d characters, and may be called by a part of this one", w.Name, longest, maxLabel)
+	case strings.EqualFold(w.Name, "localhost"):
+		ps.warnf(w.Line, "choose another name", "workspace %q: this name is every machine's own", w.Name)
+	}
+}
+
 func (w *Workspace) check(ps *Problems) {
 	if err := CheckName(w.Name); err != nil {
 		ps.errorf(w.Line, "", "workspace: %v", err)
+	} else {
+		w.checkHostNames(ps)
 	}
 	if w.Image == "" {
 		ps.errorf(w.Line, "add <image>name</image>", "workspace %q has no <image>", w.Name)

@@ -228,3 +228,21 @@ func withoutLines(d *Definition) *Definition {
 	}
 	return d
 }
+
+// A name that no host can have is odd, and no error.
+func TestNamesThatAreNoneForHosts(t *testing.T) {
+	const most = maxLabel - len("-0")
+	for name, want := range map[string]string{
+		strings.Repeat("w", most):   "",
+		strings.Repeat("w", most+1): "hosts have names of at most 63 characters",
+		"LocalHost":                 "this name is every machine's own",
+		"localhost2":                "",
+	} {
+		_, problems := Read("", strings.NewReader("<cluster><workspace><name>"+name+"</name><image>i</image><quantity>1</quantity><nic>n</nic></workspace></cluster>"))
+		if problems.Errors() > 0 || len(problems) > 1 || (want == "") != (len(problems) == 0) {
+			t.Errorf("%s: %v", name, problems)
+		} else if want != "" && !strings.Contains(problems[0].Text, want) {
+			t.Errorf("%s: %v, want %q", name, problems, want)
+		}
+	}
+}

@@ -25,14 +25,18 @@ var ErrUnknown = errors.New("unknown handle")
 // maxNumber is the largest number of a handle.
 const maxNumber = 999_999_999
 
-// Open opens a history directory and makes it when it is missing, for nobody
-// but its owner.
+// Open opens a history directory. One that is missing has no launches; New
+// makes it.
 func Open(dir string) (*History, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("history directory %s: %v", dir, err)
 	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
+	info, err := os.Stat(abs)
+	switch {
+	case err == nil && !info.IsDir():
+		return nil, fmt.Errorf("history directory: %s is none; give another with --history-dir", abs)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("history directory: %v; give another with --history-dir", err)
 	}
 	return &History{abs}, nil
@@ -41,11 +45,14 @@ func Open(dir string) (*History, error) {
 // Dir is the history's directory, an absolute path.
 func (h *History) Dir() string { return h.dir }
 
-// New makes the directory of the next launch of a kind, "vm" or "cluster". No
-// two clients get the same one.
+// New makes the directory of the next launch of a kind, "vm" or "cluster", and
+// the history's for nobody but its owner. No two clients get the same one.
 func (h *History) New(kind string) (*Launch, error) {
 	if _, ok := parseHandle(kind + "-001"); !ok {
 		return nil, fmt.Errorf("history: %q is no kind of launch: it must be small letters and digits", kind)
+	}
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("history directory: %v; give another with --history-dir", err)
 	}
 	launches, err := h.entries()
 	if err != nil {
@@ -72,7 +79,7 @@ func (h *History) New(kind string) (*Launch, error) {
 func Next(dir, kind string) (string, error) {
 	h := &History{dir}
 	launches, err := h.entries()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return "", err
 	}
 	return handle{kind, following(launches, kind)}.String(), nil
@@ -147,6 +154,9 @@ type entry struct {
 
 func (h *History) entries() ([]entry, error) {
 	all, err := os.ReadDir(h.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}

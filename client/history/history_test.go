@@ -144,7 +144,7 @@ func TestKindsAreChecked(t *testing.T) {
 			t.Errorf("New(%q) was accepted", kind)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(h.Dir(), "vm-999999999"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(h.Dir(), "vm-999999999"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.New("vm"); err == nil || !strings.Contains(err.Error(), "no number is left") {
@@ -185,8 +185,10 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Join(file, "history")); err == nil || !strings.Contains(err.Error(), "--history-dir") {
-		t.Error(err)
+	for _, dir := range []string{file, filepath.Join(file, "history")} {
+		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "--history-dir") {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 }
 
@@ -196,12 +198,15 @@ func TestNext(t *testing.T) {
 	if next, err := Next(dir, "cluster"); err != nil || next != "cluster-001" {
 		t.Errorf("%q, %v", next, err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the directory was made: %v", err)
-	}
 	h, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := handles(t, h); len(got) > 0 {
+		t.Errorf("a history that is not there has %v", got)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
 	}
 	for range 2 {
 		next, err := Next(dir, "cluster")
