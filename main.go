@@ -192,7 +192,7 @@ const help = `nimbus: clusters that configure themselves
 
 Before a launch:
   nimbus new NAME --role R --role S      begin a cluster of your own: definition, scripts
-  nimbus validate FILE                   check a cluster definition
+  nimbus validate FILE ...               check cluster definitions
   nimbus graph FILE                      draw who needs whom
   nimbus run --dry-run --cluster FILE    what would be launched
   nimbus networks | list                 network and image names of a cloud
@@ -207,7 +207,7 @@ Into the machines:
 Later:
   nimbus resume --handle HANDLE          finish a run whose client has died
   nimbus extend --hours 1                give a launch more time
-  nimbus nodes --handle HANDLE           addresses, roles and host keys of a cluster's nodes
+  nimbus nodes                           addresses, roles and host keys of a cluster's nodes
   nimbus release                         let another machine take a node's place
   nimbus inject | lock                   data for a cluster launched with --no-ctx-lock
   nimbus forget --all-ended              remove what ended launches left in the history

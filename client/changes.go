@@ -92,7 +92,7 @@ func definitionArgument(c *cli.Context) (string, error) {
 	name := c.Command.Name
 	for _, arg := range c.Args().Tail() {
 		if strings.HasPrefix(arg, "-") {
-			return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: the option %s stands after the file, where it would be ignored", name, arg), Advice: "write options first"}
+			return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: there is no option %s", name, arg), Advice: "see --help"}
 		}
 	}
 	if c.Args().Len() != 1 {

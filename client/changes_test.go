@@ -75,5 +75,5 @@ func TestGraph(t *testing.T) {
 	w.expect(0, []string{"graph", "--json", w.path("hello.xml")}, `"kind": "joined"`)
 	w.expect(1, []string{"graph", "--format", "png", w.path("hello.xml")}, `there is no format "png"`, "hint: the formats: mermaid, dot")
 	w.expect(1, []string{"graph"}, "graph: give one cluster definition")
-	w.expect(1, []string{"graph", w.path("hello.xml"), "--odd"}, "the option --odd stands after the file")
+	w.expect(1, []string{"graph", w.path("hello.xml"), "--odd"}, "there is no option --odd")
 }

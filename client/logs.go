@@ -28,7 +28,7 @@ it is in /opt/nimbus/ctxlog.txt. When the broker has forgotten the launch, the
 report of the node in the history directory is printed.
 
 NODE is workspace-index, or whatever else means one node only: an address, a
-host name, or a workspace or role of one node. Options are written before it.
+host name, or a workspace or role of one node.
 
 Examples:
   nimbus logs --follow worker-0
@@ -97,7 +97,7 @@ func targetWords(c *cli.Context) ([]string, error) {
 	words := c.Args().Slice()
 	for _, word := range words {
 		if strings.HasPrefix(word, "-") {
-			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: the option %s stands after a node, where it would be ignored", c.Command.Name, word), Advice: "write options first"}
+			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: there is no option %s", c.Command.Name, word), Advice: "see --help"}
 		}
 	}
 	return words, nil

@@ -51,7 +51,7 @@ func TestLogs(t *testing.T) {
 		w.expect(1, []string{"logs", "back"}, `"back" means 2 nodes of cluster-001`, "name one: back-0, back-1")
 		w.expect(1, []string{"logs", "bakc"}, `no node, workspace or role "bakc"`, `did you mean "back"?`)
 		w.expect(1, []string{"logs"}, "give one node")
-		w.expect(1, []string{"logs", "front-0", "--odd"}, "the option --odd stands after a node")
+		w.expect(1, []string{"logs", "front-0", "--odd"}, "there is no option --odd")
 		w.expect(1, []string{"logs", "--follow", "--console", "front-0"}, "--console cannot be followed")
 		w.expect(1, []string{"logs", "--follow", "--json", "front-0"}, "use --json=stream")
 		w.expect(1, []string{"logs", "--handle", "cluster-007", "front-0"}, "unknown handle")

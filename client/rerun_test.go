@@ -129,7 +129,7 @@ func TestRerunRefused(t *testing.T) {
 		}{
 			{1, []string{"rerun"}, "give either nodes or --failed"},
 			{1, []string{"rerun", "--failed", "back-1"}, "give either nodes or --failed"},
-			{1, []string{"rerun", "back-1", "--odd", "1"}, "the option --odd stands after a node"},
+			{1, []string{"rerun", "back-1", "--odd", "1"}, "there is no option --odd"},
 			{1, []string{"rerun", "--from", "../x", "back-1"}, `--from "../x" is no phase`},
 			{1, []string{"rerun", "--from", "", "back-1"}, `--from "" is no phase`},
 			{1, []string{"rerun", "--from", "9", "back"}, "give a number from 0 to 5, or one of 0-etchosts, sshd, 1-ipandhost,"},
