@@ -156,8 +156,8 @@ func TestEmptyPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	s := streams{outs: []output{{from: r, to: &got}}}
-	s.finish() // before copying begins
+	s := streams{outs: []output{{from: r, to: &got}}, patience: letGo}
+	s.finish(t.Context()) // before copying begins
 	s.outs[0].copy()
 	if got.Len() != 50000 {
 		t.Errorf("%d bytes of 50000", got.Len())
