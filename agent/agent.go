@@ -95,7 +95,7 @@ type session struct {
 func (s *session) run(ctx context.Context) error {
 	s.log.Info("found a bootstrap document", "where", s.found.Where, "context", s.found.Context)
 	s.progress = s.state.progress()
-	if p := s.progress; p.Reported && !s.cfg.Rerun {
+	if p := s.progress; p.Reported && !p.Again && !s.cfg.Rerun {
 		if p.Report.OK {
 			s.log.Info("already contextualized", "context", s.found.Context)
 			return nil
@@ -113,7 +113,7 @@ func (s *session) run(ctx context.Context) error {
 	if s.client, err = wire.NewNodeClient(s.found.Bootstrap, claim); err != nil {
 		return s.failed(err)
 	}
-	if s.cfg.Rerun {
+	if s.cfg.Rerun || s.progress.Again {
 		if err := s.again(ctx); err != nil {
 			return err
 		}

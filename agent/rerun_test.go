@@ -84,6 +84,53 @@ func TestRerunThatTheBrokerRefuses(t *testing.T) {
 	}
 }
 
+// A machine that loses its power when the broker has taken its report back, and
+// before that is on its disk, begins again at the next boot.
+func TestRerunOutlivesAPowerFailure(t *testing.T) {
+	b := newBroker(t)
+	m := newMachine(t, b)
+	if err := m.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var onDisk string
+	b.retry = func(int) any {
+		onDisk = m.read("var/nimbus/ctx-1/progress.json")
+		return done{}
+	}
+	if err := m.again(t.Context(), ""); err != nil || len(b.reports) != 2 {
+		t.Fatalf("%v, %+v", err, b.reports)
+	}
+	m.put(t, "var/nimbus/ctx-1/progress.json", onDisk)
+	m.put(t, "calls", "")
+	if err := m.run(t.Context()); err != nil || len(b.reports) != 3 || b.asked["retry"] != 2 || m.calls() != allCalls {
+		t.Errorf("%v, %+v, %v, scripts:\n%s", err, b.reports, b.asked, m.calls())
+	}
+	if err := m.run(t.Context()); err != nil || b.asked["retry"] != 2 {
+		t.Errorf("the boot after that: %v, %v", err, b.asked)
+	}
+}
+
+// Who is stopped before the broker answers cannot know what it has done.
+func TestRerunThatIsStopped(t *testing.T) {
+	b := newBroker(t)
+	m := newMachine(t, b)
+	if err := m.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	b.retry = func(int) any {
+		stop()
+		return wire.Errorf(wire.Unavailable, "the broker is stopping")
+	}
+	if err := m.again(ctx, ""); code(err) != CodeFailed || !strings.Contains(err.Error(), "the next start asks it again") {
+		t.Fatalf("got %v", err)
+	}
+	b.retry = func(int) any { return done{} }
+	if err := m.run(t.Context()); err != nil || len(b.reports) != 2 {
+		t.Errorf("%v, %+v", err, b.reports)
+	}
+}
+
 // A machine of which the broker has heard nothing just begins.
 func TestRerunIsTheFirstRun(t *testing.T) {
 	b := newBroker(t)

@@ -151,6 +151,7 @@ type progress struct {
 	Group    *phase.Group `json:"group,omitempty"`  // the processes of its script
 	Report   *wire.Report `json:"report,omitempty"` // of the last stage
 	Reported bool         `json:"reported"`         // it was delivered, or nobody wants it any more
+	Again    bool         `json:"again,omitempty"`  // the broker may have taken that back: see again
 }
 
 // progress reads it back. What cannot be true (a crash in the middle of a
@@ -169,10 +170,15 @@ func (s *state) progress() progress {
 
 // saveProgress is not flushed to the disk: that would cost more than most
 // steps, and what a power failure takes is only a step done twice.
-func (s *state) saveProgress(p progress) error {
+func (s *state) saveProgress(p progress) error { return s.writeProgress(p, false) }
+
+// keepProgress is for what a power failure may not take.
+func (s *state) keepProgress(p progress) error { return s.writeProgress(p, true) }
+
+func (s *state) writeProgress(p progress, flush bool) error {
 	content, err := json.MarshalIndent(p, "", "  ")
 	if err == nil {
-		err = save(filepath.Join(s.dir, "progress.json"), append(content, '\n'), false)
+		err = save(filepath.Join(s.dir, "progress.json"), append(content, '\n'), flush)
 	}
 	if err != nil {
 		return fmt.Errorf("progress: %w", err)

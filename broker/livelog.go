@@ -24,11 +24,10 @@ func (s *Service) TakeLog(_ context.Context, n httpd.Node, l wire.LogText) error
 		if node := state.Node(place); node.Report != nil {
 			return wire.Errorf(wire.Reported, "node %s has reported: its log is closed", place)
 		}
+		// Here, as it would never be forgotten when the context has ended.
+		s.logs.add(logKey{r.id, place}, l.Offset, l.Text)
 		return nil
 	})
-	if err == nil {
-		s.logs.add(logKey{r.id, place}, l.Offset, l.Text)
-	}
 	return err
 }
 
@@ -53,6 +52,7 @@ func (s *Service) NodeLog(ctx context.Context, owner, id, name string, offset in
 				return wire.Errorf(wire.NotFound, "context %s has no node %s", id, place)
 			}
 			node, news = state.Node(place), r.changed
+			s.logs.expect(key)
 			return nil
 		})
 		if err != nil {

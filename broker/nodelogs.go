@@ -92,7 +92,8 @@ func (n *nodeLogs) add(key logKey, offset int64, text string) {
 		if known >= int64(len(text)) {
 			return
 		}
-		offset, text = offset+known, text[known:]
+		// A part would hold on to the whole, which nobody counts.
+		offset, text = offset+known, strings.Clone(text[known:])
 	}
 	if text == "" {
 		return
@@ -145,12 +146,33 @@ func (n *nodeLogs) drop(e *list.Element) {
 	l.wake()
 }
 
+// expect makes room for a node's log, for those who wait for it. Like add it is
+// for contexts that have not ended: nobody would forget it.
+func (n *nodeLogs) expect(key logKey) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.find(key)
+}
+
+// soon is for a log that nobody expects any more: whoever waits looks again.
+var soon = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // read returns what there is from an offset on, with a note wherever something
-// is missing, and where to read on. More is closed when there is more.
+// is missing, and where to read on. More is closed when there is more. Who asks
+// for more than there ever was, as it was told by a broker that has forgotten,
+// begins with what there is.
 func (n *nodeLogs) read(key logKey, offset int64) (text string, next int64, more <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := n.find(key)
+	e := n.logs[key]
+	if e == nil {
+		return "", offset, soon
+	}
+	l := e.Value.(*nodeLog)
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
@@ -158,7 +180,9 @@ func (n *nodeLogs) read(key logKey, offset int64) (text string, next int64, more
 		return "", offset, l.changed // a broker that was started again hears of it soon
 	}
 	var b strings.Builder
-	next = min(offset, l.end())
+	if next = offset; next > l.end() {
+		next = l.pieces[0].offset
+	}
 	for _, p := range l.pieces {
 		if p.end() <= next {
 			continue

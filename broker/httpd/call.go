@@ -65,7 +65,11 @@ func (s *Server) serve(r route) http.Handler {
 // admit checks who calls. A caller that may not learn whether a context exists
 // is told the same in both cases.
 func (s *Server) admit(w who, c *call) error {
-	isLocal := c.Context().Value(localCaller{}) != nil
+	isLocal, atSocket := c.Context().Value(localCaller{}).(bool)
+	if atSocket && !isLocal {
+		return &wire.Error{Code: wire.Forbidden, Message: "the broker's own socket is not for programs in other containers or sandboxes (pid namespaces) than its own",
+			Hint: "run the command where the broker was started, or use an account at its address"}
+	}
 	switch w {
 	case anyone:
 		return nil

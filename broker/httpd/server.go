@@ -50,12 +50,15 @@ type Server struct {
 }
 
 // localCaller marks the context of requests that came through the owner's
-// socket.
+// socket: true, or false for those from inside a sandbox or container.
 type localCaller struct{}
 
 // ownersConn is a connection of that socket. Other Unix sockets are open to
 // anyone, as the network is.
-type ownersConn struct{ net.Conn }
+type ownersConn struct {
+	net.Conn
+	beside bool // see beside
+}
 
 // ownersListener is that socket.
 type ownersListener struct{ net.Listener }
@@ -65,7 +68,7 @@ func (l ownersListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ownersConn{conn}, nil
+	return ownersConn{conn, beside(conn)}, nil
 }
 
 // Start prepares the server. Listen, Socket and AddListener let callers in.
@@ -81,8 +84,8 @@ func (s *Server) Start() {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if _, ok := c.(ownersConn); ok {
-				return context.WithValue(ctx, localCaller{}, true)
+			if c, ok := c.(ownersConn); ok {
+				return context.WithValue(ctx, localCaller{}, c.beside)
 			}
 			return ctx
 		},

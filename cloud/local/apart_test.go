@@ -44,7 +44,7 @@ func ofTheMachine(t *testing.T) {
 	}
 }
 
-// ownTop is a directory of the ordinary user that sandboxes see.
+// ownTop is a directory of the ordinary user right below the root.
 func ownTop(t *testing.T) string {
 	t.Helper()
 	top := os.Getenv(topEnv)
@@ -238,15 +238,23 @@ func TestCopiedRoot(t *testing.T) {
 		t.Skip("runs as part of TestAsOrdinaryUser")
 	}
 	top := ownTop(t)
-	write(t, top+"/seen", "the host's")
-	d := open(t, Options{SSHD: "sshd-that-is-not-started"})
-	i := started(t, d, wanted(cloudtest.Token(), "copied", "x"))[0]
+	write(t, top+"/home/.local/key", "secret")
+	home := t.TempDir()
+	// A home that is at two places of the host, and hidden at one of them.
+	d := open(t, Options{SSHD: "sshd-that-is-not-started", Hide: []string{home}, Images: map[string]Image{"again": {Root: "/usr/.."}}})
+	id := cloudtest.Token()
+	i := started(t, d, wanted(id, "copied", "x"))[0]
+	again := wanted(id, "again", "x")
+	again.Image = "again"
+	for _, i := range append(started(t, d, again), i) {
+		if got := in(t, d, i, "ls -A /; cat "+top+"/home/.local/key 2>/dev/null; true"); strings.Contains(got, filepath.Base(top)) || strings.Contains(got, "secret") {
+			t.Errorf("%s sees other directories of the host's root: %s", i.Name, got)
+		}
+	}
 	if i.Login != "" {
 		t.Errorf("somebody can log in as %q", i.Login)
 	}
 	for cmd, want := range map[string]string{
-		"cat " + top + "/seen":                                   "the host's",
-		"(echo x >" + top + "/seen) 2>&1 | grep -o Read-only":    "Read-only",
 		"touch /usr/x 2>&1 | grep -o Read-only":                  "Read-only",
 		"cat /etc/shadow; stat -c %a /etc/shadow":                "root:*:::::::\n600",
 		"stat -c '%u %g' /etc/passwd":                            "0 0",

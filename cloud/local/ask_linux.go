@@ -125,7 +125,10 @@ func peer(conn *net.UnixConn) (p process, err error) {
 	if e := raw.Control(func(s uintptr) {
 		var cred *unix.Ucred
 		if cred, err = unix.GetsockoptUcred(int(s), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			p.pid = int(cred.Pid)
+			if p.pid = int(cred.Pid); p.pid == 0 { // it has no number here
+				err = errors.New(errStranger)
+				return
+			}
 			p.fd, err = unix.PidfdOpen(p.pid, 0)
 		}
 	}); e != nil {

@@ -17,7 +17,10 @@ import (
 
 // Apart, the kernel takes no overlay of /: what is mounted on it could be
 // uncovered. A sandbox's root is made of parts there: the programs of the image
-// as they are, read-only; a copy of /etc; and everything else empty.
+// as they are, read-only; a copy of /etc; and everything else empty. Root in it
+// is this user: of the host's root nothing else is shown, as what is hidden by
+// its path may be found by another one, and a socket needs no writing to be
+// connected to.
 
 // writable are the directories of a sandbox that start empty, but for the first
 // level of what /var has: programs expect /var/lib to be there.
@@ -27,7 +30,8 @@ var writable = []string{"home", "media", "mnt", "opt", "root", "run", "srv", "tm
 var made = []string{"proc", "sys", "dev", "boot", "lost+found"}
 
 // programs are the directories that belong to the system wherever they are
-// mounted. Others are shown when they are on the image's own file system.
+// mounted. Others are shown of an image that is no system of its own but a tree
+// that somebody chose, when they are on the tree's own file system.
 var programs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "nix", "gnu"}
 
 // etcMost bounds the copy of /etc, in bytes.
@@ -104,6 +108,10 @@ func takeGrafts(root string, entries []os.DirEntry) (grafts []graft, below []str
 	if err := unix.Stat(root, &own); err != nil {
 		return nil, nil, fmt.Errorf("image root %q: %w", root, err)
 	}
+	host, err := isHosts(&own)
+	if err != nil {
+		return nil, nil, err
+	}
 	mounts := sync.OnceValue(mountPoints)
 	for _, e := range entries {
 		name, system := e.Name(), slices.Contains(programs, e.Name())
@@ -115,7 +123,7 @@ func takeGrafts(root string, entries []os.DirEntry) (grafts []graft, below []str
 		if err := unix.Lstat(path, &st); err != nil {
 			continue // it is not for this user, or just went
 		}
-		if st.Dev != own.Dev && !system {
+		if !system && (host || st.Dev != own.Dev) {
 			continue
 		}
 		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
@@ -133,6 +141,15 @@ func takeGrafts(root string, entries []os.DirEntry) (grafts []graft, below []str
 		grafts = append(grafts, graft{name, kind.IsDir(), fd})
 	}
 	return grafts, below, nil
+}
+
+// isHosts says whether a directory is the root of the host, by whatever path.
+func isHosts(dir *unix.Stat_t) (bool, error) {
+	var host unix.Stat_t
+	if err := unix.Stat("/", &host); err != nil {
+		return false, fmt.Errorf("the host's root: %w", err)
+	}
+	return dir.Dev == host.Dev && dir.Ino == host.Ino, nil
 }
 
 // mountPoints lists what is mounted where this process sees it.

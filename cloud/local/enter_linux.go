@@ -69,7 +69,7 @@ func (d *Driver) enter(ctx context.Context, instance cloud.Instance, p cloud.Pro
 	if err != nil {
 		return 0, errors.New("it ended while the program ran")
 	}
-	s.finish()
+	s.finish(ctx)
 	return e.Code, nil
 }
 
@@ -100,7 +100,7 @@ func newProgram(p cloud.Program) (program, error) {
 // start has the first process start a program and connects the program's
 // standard files, or its terminal, with p's.
 func start(l *line, wish program, p cloud.Program) (*streams, error) {
-	s := &streams{over: make(chan struct{})}
+	s := &streams{over: make(chan struct{}), patience: letGo}
 	theirs, err := s.pipes(wish)
 	if err == nil {
 		err = send(l.conn, wish, theirs...)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +106,13 @@ func TestEnterWhatIsNotThere(t *testing.T) {
 	if _, err := d.Enter(t.Context(), i, cloud.Program{Command: []string{"echo", strings.Repeat("x", maxCommand)}}); err == nil || !strings.Contains(err.Error(), "at most 131072 can be passed") {
 		t.Errorf("a huge command: %v", err)
 	}
+	for _, word := range []string{"", "x", "xy"} { // many short words are much longer on the way
+		words := slices.Repeat([]string{word}, (maxCommand-100)/(len(word)+1))
+		code, err := d.Enter(t.Context(), i, cloud.Program{Command: append([]string{"/bin/sh", "-c", "exit $(($# == " + fmt.Sprint(len(words)-1) + " ? 0 : 1))"}, words...)})
+		if err != nil || code != 0 {
+			t.Errorf("%d words like %q: %d, %v", len(words), word, code, err)
+		}
+	}
 	var out bytes.Buffer // of any bytes, also many
 	word := strings.Repeat("\xff\x01", (maxCommand-100)/2)
 	if code, err := d.Enter(t.Context(), i, cloud.Program{Command: []string{"printf", "%s", word}, Stdout: &out}); err != nil || code != 0 || out.String() != word {
@@ -156,8 +164,8 @@ func TestEmptyPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	s := streams{outs: []output{{from: r, to: &got}}}
-	s.finish() // before copying begins
+	s := streams{outs: []output{{from: r, to: &got}}, patience: letGo}
+	s.finish(t.Context()) // before copying begins
 	s.outs[0].copy()
 	if got.Len() != 50000 {
 		t.Errorf("%d bytes of 50000", got.Len())

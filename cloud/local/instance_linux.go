@@ -154,7 +154,7 @@ func (k *keeper) fork(i *instance) error {
 func (k *keeper) lead(i *instance, steps []any) (last verdict, err error) {
 	i.conn.SetDeadline(time.Now().Add(setupPatience))
 	defer i.conn.SetDeadline(time.Time{})
-	listen := newLine(i.conn, anyLength)
+	listen := newLine(i.conn, maxReply)
 	for _, step := range steps {
 		last = verdict{}
 		err := send(i.conn, step)
@@ -166,6 +166,8 @@ func (k *keeper) lead(i *instance, steps []any) (last verdict, err error) {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return last, fmt.Errorf("the sandbox was not made in %v", setupPatience)
+		case errors.Is(err, errTooMuch):
+			return last, errors.New("the sandbox says too much while it is made")
 		case err != nil:
 			return last, fmt.Errorf("the sandbox ended while it was made: %s", k.lastWords(i))
 		case last.Error != "":

@@ -31,7 +31,13 @@ func (k *keeper) serve(l *net.UnixListener) {
 
 func (k *keeper) talk(conn *net.UnixConn) {
 	defer conn.Close()
-	l := newLine(conn, anyLength)
+	known := beside(conn)
+	most := int64(anyLength)
+	if !known {
+		most = maxReply
+		conn.SetDeadline(time.Now().Add(quickPatience))
+	}
+	l := newLine(conn, most)
 	var q question
 	files, err := l.receive(&q)
 	if err != nil {
@@ -39,6 +45,11 @@ func (k *keeper) talk(conn *net.UnixConn) {
 	}
 	q.files = files
 	defer closeAll(files)
+	if !known {
+		k.log.Warn("refused a question from another pid namespace", "op", q.Op)
+		json.NewEncoder(conn).Encode(answer{Error: errStranger})
+		return
+	}
 	makes := q.Op == opPrepare || q.Op == opLaunch
 	if !k.admit(makes) {
 		json.NewEncoder(conn).Encode(answer{Ending: true})

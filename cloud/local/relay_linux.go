@@ -16,6 +16,13 @@ import (
 // maxRelayed is how many connections are passed on at the same time. More wait.
 const maxRelayed = 2048
 
+// maxFromOne is how many of them one instance may have. More are hung up on.
+const maxFromOne = 64
+
+// hangUpPatience is how long a caller may take to end what the socket's side
+// has ended.
+const hangUpPatience = 5 * time.Second
+
 // doorPatience is how long the socket behind the doors may take to answer.
 const doorPatience = 10 * time.Second
 
@@ -26,11 +33,12 @@ type relay struct {
 	mu     sync.Mutex
 	socket string
 	doors  map[netip.Addr]net.Listener
-	lost   bool // nobody was there the last time: said once, as callers never tire
+	from   map[netip.Addr]int // connections of each caller
+	lost   bool               // nobody was there the last time: said once, as callers never tire
 }
 
 func newRelay() *relay {
-	return &relay{slots: make(chan struct{}, maxRelayed), doors: map[netip.Addr]net.Listener{}}
+	return &relay{slots: make(chan struct{}, maxRelayed), doors: map[netip.Addr]net.Listener{}, from: map[netip.Addr]int{}}
 }
 
 // forward opens a door at each address that the keeper has now, and lets all of
@@ -86,12 +94,43 @@ func (r *relay) serve(life context.Context, l net.Listener, warn func(string, er
 			}
 			continue
 		}
+		caller, admitted := r.enter(conn.RemoteAddr())
+		if !admitted {
+			conn.Close()
+			<-r.slots
+			continue
+		}
 		go func() {
-			defer func() { <-r.slots }()
+			defer func() {
+				r.leave(caller)
+				<-r.slots
+			}()
 			if err := r.pass(life, conn); r.news(err) {
 				warn("pass on a connection", err)
 			}
 		}()
+	}
+}
+
+// enter counts a caller's connection in, unless it has as many as it may have.
+func (r *relay) enter(from net.Addr) (caller netip.Addr, admitted bool) {
+	if a, ok := from.(*net.TCPAddr); ok {
+		caller = a.AddrPort().Addr().Unmap()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.from[caller] == maxFromOne {
+		return caller, false
+	}
+	r.from[caller]++
+	return caller, true
+}
+
+func (r *relay) leave(caller netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.from[caller]--; r.from[caller] == 0 {
+		delete(r.from, caller)
 	}
 }
 
@@ -126,8 +165,9 @@ func (r *relay) news(err error) bool {
 }
 
 // join copies both ways until both sides have said all. An end of one side is
-// passed on; when something breaks, both end.
-func join(a, b net.Conn) {
+// passed on; when something breaks, both end. A caller that goes on when nobody
+// listens any more is hung up on.
+func join(caller, behind net.Conn) {
 	var both sync.WaitGroup
 	oneWay := func(to, from net.Conn) {
 		_, err := io.Copy(to, from)
@@ -135,12 +175,17 @@ func join(a, b net.Conn) {
 			err = half.CloseWrite()
 		}
 		if err != nil {
-			a.Close()
-			b.Close()
+			caller.Close()
+			behind.Close()
 		}
 	}
-	both.Go(func() { oneWay(a, b) })
-	both.Go(func() { oneWay(b, a) })
+	both.Go(func() {
+		oneWay(caller, behind)
+		end := time.Now().Add(hangUpPatience)
+		caller.SetDeadline(end)
+		behind.SetDeadline(end)
+	})
+	both.Go(func() { oneWay(behind, caller) })
 	both.Wait()
 }
 

@@ -6,9 +6,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -160,4 +162,53 @@ func TestRelayEnds(t *testing.T) {
 	if _, err := io.Copy(io.Discard, caller); err != nil && err.(net.Error).Timeout() {
 		t.Errorf("caller: %v", err)
 	}
+}
+
+// A caller that says nothing and does not go when it is hung up on holds no
+// slot for long.
+func TestRelayHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		caller, ours := net.Pipe()
+		theirs, behind := net.Pipe()
+		defer caller.Close()
+		began := time.Now()
+		behind.Close()
+		join(ours, theirs)
+		if took := time.Since(began); took != hangUpPatience {
+			t.Errorf("it took %v, want %v", took, hangUpPatience)
+		}
+	})
+}
+
+// One instance cannot have all slots.
+func TestRelaySharesFairly(t *testing.T) {
+	x := newRelayed(t)
+	l := x.listen()
+	here := netip.MustParseAddr("127.0.0.1")
+	var callers []netip.Addr
+	for range maxFromOne {
+		caller, admitted := x.r.enter(&net.TCPAddr{IP: here.AsSlice()})
+		if !admitted || caller != here {
+			t.Fatalf("%v, %v, want %v", caller, admitted, here)
+		}
+		callers = append(callers, caller)
+	}
+	says(t, x.dial(), "")
+	if _, admitted := x.r.enter(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}); !admitted {
+		t.Error("another instance is hung up on")
+	}
+	for _, caller := range callers {
+		x.r.leave(caller)
+	}
+	caller := x.dial()
+	behind := accepted(t, l)
+	io.WriteString(behind, "here")
+	behind.Close()
+	says(t, caller, "here")
+	caller.Close()
+	eventually(t, "nothing is counted any more", func() bool {
+		x.r.mu.Lock()
+		defer x.r.mu.Unlock()
+		return x.r.from[here] == 0 && len(x.r.from) == 1
+	})
 }

@@ -1,10 +1,12 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,11 +18,18 @@ import (
 // or the master of its terminal. The files of the client itself are not given
 // away: root in a sandbox could do with them as it likes.
 type streams struct {
-	in      *os.File // what the program reads
-	outs    []output
-	copying sync.WaitGroup // of outs
-	over    chan struct{}  // closed when the program is
+	in       *os.File // what the program reads
+	outs     []output
+	copying  sync.WaitGroup // of outs
+	over     chan struct{}  // closed when the program is
+	patience time.Duration  // with what keeps copying from ending
+
+	writing, written atomic.Int64 // writes to where outs go: now, and so far
 }
+
+// letGo is how long the end of the copying is waited for when nothing is heard
+// of it.
+const letGo = 2 * time.Second
 
 // output is something that the program writes, and where it goes.
 type output struct {
@@ -57,6 +66,9 @@ func (s *streams) copy(p cloud.Program) {
 		s.outs[0].to, s.outs[1].to = p.Stdout, p.Stderr
 	}
 	for _, o := range s.outs {
+		if o.to != nil {
+			o.to = &watched{o.to, s}
+		}
 		s.copying.Go(o.copy)
 	}
 	// Nobody waits for this one: its source may say nothing for ever.
@@ -151,22 +163,77 @@ func (o output) capacity(control func(func(fd uintptr)) error) (size int) {
 	return size
 }
 
-// finish returns when all that the program wrote has been copied.
-func (s *streams) finish() {
+// watched is where an output goes, in view of settled.
+type watched struct {
+	io.Writer
+	s *streams
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.s.writing.Add(1)
+	defer func() {
+		w.s.written.Add(1)
+		w.s.writing.Add(-1)
+	}()
+	return w.Writer.Write(b)
+}
+
+// finish returns when all that the program wrote has been copied. Who takes it
+// may be slow, until the context is done.
+func (s *streams) finish(ctx context.Context) {
 	for _, o := range s.outs {
 		o.from.SetReadDeadline(time.Now())
 	}
-	s.copying.Wait()
+	s.settled(ctx)
 }
+
+// settled waits for the end of the copying. Whoever takes the output may take
+// his time, but not when the context is done; reading may take none: root in the
+// sandbox has the terminal's master as well, and can make a read of it wait for
+// ever. What does not end then is left behind.
+func (s *streams) settled(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		s.copying.Wait()
+		close(done)
+	}()
+	for before := int64(-1); ; {
+		written := s.written.Load()
+		if s.writing.Load() == 0 && written == before {
+			return
+		}
+		before = written
+		select {
+		case <-done:
+			return
+		case <-time.After(s.patience):
+		case <-ctx.Done():
+			select {
+			case <-done:
+			case <-time.After(s.patience):
+			}
+			return
+		}
+	}
+}
+
+// given is a context that is done.
+var given = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // close lets go of everything. What is being written may still be written.
 func (s *streams) close() {
 	close(s.over)
-	if s.in != nil {
-		s.in.Close()
-	}
-	for _, o := range s.outs {
-		o.from.Close()
-	}
-	s.copying.Wait()
+	go func() { // a file that is being read waits for that, as settled may not
+		if s.in != nil {
+			s.in.Close()
+		}
+		for _, o := range s.outs {
+			o.from.Close()
+		}
+	}()
+	s.settled(given)
 }

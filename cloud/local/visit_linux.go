@@ -20,8 +20,9 @@ import (
 
 // Bounds of the programs that clients have run in a sandbox.
 const (
-	mostVisits    = 100       // at the same time
-	maxCommand    = 128 << 10 // bytes in all words
+	mostVisits    = 100                  // at the same time
+	maxCommand    = 128 << 10            // bytes in all words, and one more for each
+	maxVisit      = 4*maxCommand + 4<<10 // the same as JSON: "YQ==", for a word of one byte
 	visitPatience = 10 * time.Second
 	hangUpTime    = 2 * time.Second // between SIGHUP and SIGKILL
 )
@@ -36,7 +37,7 @@ func (f *first) receive(l *line) {
 		}
 		for _, file := range files {
 			if conn, err := connection(file); err == nil {
-				go f.visit(newLine(conn, 2*maxCommand))
+				go f.visit(newLine(conn, maxVisit))
 			}
 		}
 	}
