@@ -111,12 +111,12 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 func (k *keeper) fork(i *instance) error {
 	out, err := newConsole(k.logPath(i))
 	if err != nil {
-		return err
+		return limited(err)
 	}
 	ours, theirs, err := conversation()
 	if err != nil {
 		out.Close()
-		return err
+		return limited(err)
 	}
 	defer theirs.Close()
 	cmd := &exec.Cmd{
@@ -141,7 +141,7 @@ func (k *keeper) fork(i *instance) error {
 		if errors.Is(err, syscall.EPERM) && !apart() {
 			return errors.New("make namespaces: no permission: the local driver needs root with CAP_SYS_ADMIN (in a container: a privileged one)")
 		}
-		return fmt.Errorf("make namespaces: %w", err)
+		return fmt.Errorf("make namespaces: %w", limited(err))
 	}
 	i.cmd, i.conn = cmd, ours
 	context.AfterFunc(i.life, func() { cmd.Process.Kill() })
