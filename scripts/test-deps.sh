@@ -31,6 +31,7 @@ need bash bash "completing commands"
 if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"
+	need pgrep procps "looking into sandboxes"
 fi
 
 # What go.mod asks for; a newer Go fetches that by itself, an old one cannot.
