@@ -71,7 +71,7 @@ func TestRolesWithoutAScript(t *testing.T) {
 func TestLoginsNameAKeyThatSSHDoesNotFind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.sshDir = "/root/.ssh"
+		w.sshDir = "/users/me/.ssh"
 		w.expect(0, []string{"run", "--name", "debian"}, "ssh -i "+w.path(".ssh/id_ed25519")+" -o UserKnownHostsFile="+w.path(".ssh/known_hosts")+" root@192.0.2.1")
 		w.expect(0, []string{"resume"}, "ssh -i "+w.path(".ssh/id_ed25519"))
 	})

@@ -88,11 +88,11 @@ func TestAKeyThatSSHDoesNotFind(t *testing.T) {
 		if got := key.For(filepath.Join(h, ".ssh")).Private; got != "" {
 			t.Errorf("ssh finds it: %q", got)
 		}
-		if got, want := key.For("/root/.ssh").Private, filepath.Join(h, ".ssh/id_ed25519"); got != want {
+		if got, want := key.For("/users/me/.ssh").Private, filepath.Join(h, ".ssh/id_ed25519"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if got := (Key{Public: edKey}).For("/root/.ssh"); got.Private != "" {
+	if got := (Key{Public: edKey}).For("/users/me/.ssh"); got.Private != "" {
 		t.Errorf("one in an agent: %+v", got)
 	}
 }

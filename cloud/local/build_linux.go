@@ -15,6 +15,9 @@ import (
 // keeperFD is the first process's connection with the keeper.
 const keeperFD = 3
 
+// rootHome is root's home in a sandbox.
+const rootHome = "/root"
+
 // standardPath is where commands are looked up in a sandbox.
 const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,7 +51,7 @@ func buildMain() error {
 	if _, err := unix.FcntlInt(keeperFD, unix.F_SETFD, 0); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	env := []string{"PATH=" + standardPath, "HOME=/root", "GOMAXPROCS=1", "GOGC=50"}
+	env := []string{"PATH=" + standardPath, "HOME=" + rootHome, "GOMAXPROCS=1", "GOGC=50"}
 	err = syscall.Exec("/proc/self/exe", []string{firstName}, env)
 	runtime.KeepAlive(conn) // collected, it would be closed: the next program lives by it
 	return err

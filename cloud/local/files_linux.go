@@ -65,13 +65,13 @@ func writeFiles(s setup) error {
 		{hostKeyFile, 0o600, s.HostKey.Private},
 		{hostKeyFile + ".pub", 0o644, s.HostKey.Public + "\n"},
 		{sshdConfigFile, 0o644, sshdConfig},
-		{"/root/.ssh/authorized_keys", 0o600, lines(s.Keys)},
+		{rootHome + "/.ssh/authorized_keys", 0o600, lines(s.Keys)},
 	} {
 		if err := replace(f.path, f.mode, f.text); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod("/root/.ssh", 0o700); err != nil {
+	if err := os.Chmod(rootHome+"/.ssh", 0o700); err != nil {
 		return err
 	}
 	if err := unlockRoot("/etc/shadow"); err != nil {

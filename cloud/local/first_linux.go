@@ -116,7 +116,7 @@ func (f *first) start(what string, argv ...string) error {
 	defer f.mu.Unlock()
 	p, err := os.StartProcess(path, argv, &os.ProcAttr{
 		Dir: "/",
-		Env: []string{"PATH=" + standardPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
+		Env: []string{"PATH=" + standardPath, "HOME=" + rootHome, "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
 			"LANG=C.UTF-8"},
 		Files: []*os.File{null, os.Stdout, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Setsid: true},

@@ -14,7 +14,7 @@ import (
 // hidden is what sandboxes never see of the host. What has a mode starts as an
 // empty directory, the rest does not exist.
 var hidden = []freshDir{
-	{"/root", 0o700},
+	{rootHome, 0o700},
 	{"/home", 0o755},
 	{"/tmp", 0o777 | os.ModeSticky},
 	{"/var/tmp", 0o777 | os.ModeSticky},

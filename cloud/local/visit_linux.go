@@ -239,8 +239,8 @@ func lookUp(command [][]byte, shell string) (path string, argv []string, err err
 // home is where programs start: root's, or the root directory of an image
 // without one.
 func home() string {
-	if fi, err := os.Stat("/root"); err == nil && fi.IsDir() {
-		return "/root"
+	if fi, err := os.Stat(rootHome); err == nil && fi.IsDir() {
+		return rootHome
 	}
 	return "/"
 }
@@ -250,7 +250,7 @@ var terminalType = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}$`)
 
 // environment is what a login has.
 func environment(p program, shell string) []string {
-	env := []string{"PATH=" + standardPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8"}
+	env := []string{"PATH=" + standardPath, "HOME=" + rootHome, "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8"}
 	if t := p.Terminal; t != nil {
 		kind := t.Type
 		if !terminalType.MatchString(kind) {
