@@ -38,8 +38,8 @@ func TestDryRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.runs = false
-		w.cloud.OnLimits = func(networks map[string]int) ([]cloud.Limit, error) {
-			return []cloud.Limit{{What: "NICs", Asked: networks["public"], Most: 10}}, nil
+		w.cloud.OnLimits = func(d cloud.Demand) ([]cloud.Limit, error) {
+			return []cloud.Limit{{What: "NICs", Asked: d.Networks["public"], Most: 10}}, nil
 		}
 		w.write("ready.xml", strings.Replace(hello, `<role name="head"/>`, `<role name="head" ready="true"/><data name="motd">x</data><data name="key"/>`, 1))
 		if err := os.Remove(w.path(".ssh/id_ed25519")); err != nil {
@@ -77,8 +77,8 @@ func TestDryRun(t *testing.T) {
 func TestDryRunFindsWhatTheRunWould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.cloud.OnLimits = func(networks map[string]int) ([]cloud.Limit, error) {
-			if networks["public"] > 3 {
+		w.cloud.OnLimits = func(d cloud.Demand) ([]cloud.Limit, error) {
+			if d.Networks["public"] > 3 {
 				return nil, fmt.Errorf("network %q is too small: %w", "public", cloud.ErrNoCapacity)
 			}
 			return nil, nil

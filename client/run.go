@@ -293,7 +293,7 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 	if !ok {
 		return nil, nil
 	}
-	limits, err := limiter.Limits(ctx, deploy.Networks(def))
+	limits, err := limiter.Limits(ctx, deploy.Demand(def))
 	if errors.Is(err, cloud.ErrNoCapacity) {
 		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
 			Advice: "ask for fewer instances, or try again when others have ended"}

@@ -68,7 +68,13 @@ type Forwarder interface {
 type Limiter interface {
 	// Limits compares what a launch will need with what there is. The error
 	// wraps ErrNoCapacity when that is too little.
-	Limits(ctx context.Context, networks map[string]int) ([]Limit, error)
+	Limits(ctx context.Context, d Demand) ([]Limit, error)
+}
+
+// Demand is what a launch will need in all.
+type Demand struct {
+	Groups   map[string]int // group → how many instances
+	Networks map[string]int // network name → how many NICs
 }
 
 // Limit is one bound of a cloud.
@@ -157,6 +163,8 @@ type Request struct {
 	Launch     string    // random id of the launch, the tag by which List finds it
 	Token      string    // unique in the launch; the same token again starts nothing new
 	Name       string    // full host name, "head-0.cluster-001"
+	Group      string    // what instances that are alike have in common: their workspace
+	Index      int       // of the instance in its group, from 0
 	Image      string    // as the user wrote it; the driver resolves it
 	Networks   []string  // network name of each NIC, in order
 	UserData   []byte    // given to the instance as it is

@@ -25,6 +25,10 @@ type Bootstrap struct {
 	Token    string         `json:"token"`     // secret
 	NICs     []BootstrapNIC `json:"nics"`      // in the order of the machine's interfaces
 	Issued   time.Time      `json:"issued"`    // lower bound of the time now, for machines without a clock
+	// Agents are the programs that the brokers hand out at
+	// /download/nimbus-PLATFORM: platform ("linux-amd64") → SHA-256 in hex.
+	// Empty: this machine has its agent.
+	Agents map[string]string `json:"agents,omitempty"`
 }
 
 // BootstrapNIC says what one interface of the machine is called in the

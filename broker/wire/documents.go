@@ -19,7 +19,20 @@ type Create struct {
 	Definition cluster.Definition `json:"definition"`
 	Expires    time.Time          `json:"expires"`        // the broker forgets the context then
 	Open       bool               `json:"open,omitempty"` // data may be added until it is locked
+	// Scripts are packs of role scripts that the nodes of a workspace unpack
+	// over their own: workspace → pack. The owner sends each pack (PutPack)
+	// before the first node asks for it.
+	Scripts map[string]Pack `json:"scripts,omitempty"`
 }
+
+// Pack names a pack of scripts by its content.
+type Pack struct {
+	SHA256 string `json:"sha256"` // hex
+	Size   int64  `json:"size"`   // bytes, at most MaxPack
+}
+
+// MaxPack is the largest pack of scripts in bytes.
+const MaxPack = 16 << 20
 
 // Created is a new context, and what its nodes need to find it.
 type Created struct {
@@ -30,6 +43,9 @@ type Created struct {
 	Tokens   map[string][]string `json:"tokens"`    // workspace → token of each index
 	Expires  time.Time           `json:"expires"`
 	Now      time.Time           `json:"now"` // the broker's clock
+	// Agents are the programs that this broker hands out: platform
+	// ("linux-amd64") → SHA-256 in hex.
+	Agents map[string]string `json:"agents,omitempty"`
 }
 
 // State of a context, the worst thing that can be said of it.
@@ -136,8 +152,9 @@ type Joined struct {
 	cluster.Place
 	Node    string   `json:"node"`
 	Context string   `json:"context"`
-	Stages  int      `json:"stages"`          // how many answers there will be
-	Roles   []string `json:"roles,omitempty"` // provided by this node
+	Stages  int      `json:"stages"`            // how many answers there will be
+	Roles   []string `json:"roles,omitempty"`   // provided by this node
+	Scripts *Pack    `json:"scripts,omitempty"` // to be unpacked before the first script; nil: none
 }
 
 // Waiting says what the answer of a node still lacks.
@@ -233,4 +250,6 @@ type Info struct {
 	CA       string    `json:"ca"` // PEM
 	Brokers  []string  `json:"brokers"`
 	Now      time.Time `json:"now,omitzero"` // the broker's clock
+	// Agents are the programs that it hands out, as in Created.
+	Agents map[string]string `json:"agents,omitempty"`
 }

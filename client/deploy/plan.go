@@ -52,6 +52,8 @@ func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
 				Launch:     d.Launch,
 				Token:      place.String(),
 				Name:       place.String() + "." + d.Handle,
+				Group:      w.Name,
+				Index:      index,
 				Image:      w.Image,
 				Networks:   networks,
 				UserData:   userData,
@@ -111,6 +113,15 @@ func UserDataSize(w *cluster.Workspace, brokers []string, ca string) int {
 		return 0 // a document of texts only can always be written
 	}
 	return len(document)
+}
+
+// Demand is what a definition needs of a cloud in all.
+func Demand(def *cluster.Definition) cloud.Demand {
+	d := cloud.Demand{Groups: map[string]int{}, Networks: Networks(def)}
+	for _, w := range def.Workspaces {
+		d.Groups[w.Name] += w.Quantity
+	}
+	return d
 }
 
 // Networks counts the NICs that each network of a definition gets.

@@ -53,21 +53,60 @@ type Cloud struct {
 	// Subnets is where driver local takes a network of each launch from.
 	// Empty: 10.78.0.0/16.
 	Subnets string `toml:"subnets"`
-	// Images are names for what driver local makes machines of. Every other
-	// name means this host's own file system.
+	// Images say more of an image name than the cloud knows. For driver local
+	// every other name means this host's own file system.
 	Images map[string]Image `toml:"images"`
+
+	// BrokerAddress is this machine's address as the instances of this cloud
+	// see it: a broker of the user's own listens there. Drivers local and ssh
+	// find a way by themselves.
+	BrokerAddress string `toml:"broker_address"`
+	// Command is the program by which driver command starts and ends machines.
+	Command string `toml:"command"`
+
+	// HostsFile says for driver ssh which machines a workspace gets.
+	HostsFile string `toml:"hosts_file"`
+	// Hosts says the same: workspace (or "*") → [user@]address[:port].
+	Hosts map[string][]string `toml:"hosts"`
+	// User is whom drivers ssh and command log in as. Empty: root.
+	User string `toml:"user"`
+	// Key is a private key file for driver ssh. Empty: the agent's keys, and
+	// those in ~/.ssh.
+	Key string `toml:"key"`
+	// Jump is a host that driver ssh goes through: [user@]address[:port].
+	// Empty: none.
+	Jump string `toml:"jump"`
+	// HostKeys is what driver ssh takes for the key of a host: "strict" (one
+	// that the known_hosts file has; also if empty) or "accept-new".
+	HostKeys string `toml:"host_keys"`
 }
 
-// Image is a file tree that driver local makes machines of.
+// Image is what the settings say of an image name.
 type Image struct {
-	// Root is a directory on this host. Empty: /.
+	// Agent says how a machine of this image gets its agent: AgentPrepared,
+	// AgentInstall, or empty: whichever is the case.
+	Agent string `toml:"agent"`
+	// Root is a directory on this host that driver local makes machines of.
+	// Empty: /.
 	Root string `toml:"root"`
-	// Scripts is a directory that becomes the image's context scripts. Empty:
-	// those that the image has.
+	// Scripts is a directory that becomes the image's context scripts, for
+	// driver local. Empty: those that the image has.
 	Scripts string `toml:"scripts"`
 	// Description is shown in the list of images.
 	Description string `toml:"description"`
 }
+
+// How a machine gets its agent.
+const (
+	AgentPrepared = "prepared" // the image has it, and starts it at boot
+	AgentInstall  = "install"  // cloud-init, or what does its work, fetches it from the broker
+)
+
+// Values of HostKeys.
+const (
+	HostKeysStrict    = "strict"
+	HostKeysAcceptNew = "accept-new"
+)
 
 // KnownHostsOff is the value of KnownHosts that leaves all files alone.
 const KnownHostsOff = "none"

@@ -57,7 +57,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"cloud = \n", ":1:"},
 		{"broker = \"http://x\"\n", `broker: broker URL "http://x" must read https://host:port`},
 		{"cloud = \"moon\"\n", `cloud: there is no cloud "moon" (there are: local)`},
-		{"[clouds.x]\ndriver = \"vws\"\n", `clouds.x.driver: there is no driver "vws" (there are: local)`},
+		{"[clouds.x]\ndriver = \"vws\"\n", `clouds.x.driver: there is no driver "vws" (there are: command, local, ssh)`},
 		{"[clouds.local]\nsubnets = \"10.0.0.0/24\"\n", `clouds.local.subnets: "10.0.0.0/24" must be`},
 		{"[clouds.local.images.a]\nroot = \"srv\"\n", `clouds.local.images.a.root: "srv" must begin with a slash`},
 	} {
@@ -97,7 +97,9 @@ func keys(of reflect.Type, prefix string) []string {
 	for i := range of.NumField() {
 		f := of.Field(i)
 		name := prefix + f.Tag.Get("toml")
-		if f.Type.Kind() == reflect.Map {
+		if f.Type.Kind() == reflect.Map && f.Type.Elem().Kind() != reflect.Struct {
+			list = append(list, name+".NAME")
+		} else if f.Type.Kind() == reflect.Map {
 			list = append(list, keys(f.Type.Elem(), name+".NAME.")...)
 		} else {
 			list = append(list, name)

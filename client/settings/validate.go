@@ -14,7 +14,7 @@ import (
 )
 
 // drivers are the ways to speak to a cloud that this version has.
-var drivers = []string{"local"}
+var drivers = []string{"command", "local", "ssh"}
 
 // Validate names the first field that cannot be right, and its value.
 func (s *Settings) Validate() error {
@@ -48,10 +48,21 @@ func (c Cloud) validate() error {
 			return fmt.Errorf("subnets: %q must be an IPv4 network of /22 or larger, such as \"10.78.0.0/16\"", c.Subnets)
 		}
 	}
+	if c.BrokerAddress != "" {
+		if ip, err := netip.ParseAddr(c.BrokerAddress); err != nil || ip.IsUnspecified() || ip.IsMulticast() {
+			return fmt.Errorf("broker_address: %q must be an IP address of this machine", c.BrokerAddress)
+		}
+	}
+	if !slices.Contains([]string{"", HostKeysStrict, HostKeysAcceptNew}, c.HostKeys) {
+		return fmt.Errorf("host_keys: %q must be %q or %q", c.HostKeys, HostKeysStrict, HostKeysAcceptNew)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Images)) {
 		i := c.Images[name]
 		if name == "" {
 			return errors.New("images: an image needs a name")
+		}
+		if !slices.Contains([]string{"", AgentPrepared, AgentInstall}, i.Agent) {
+			return fmt.Errorf("images.%s.agent: %q must be %q or %q, or left out", name, i.Agent, AgentPrepared, AgentInstall)
 		}
 		for _, dir := range []struct{ field, path string }{{"root", i.Root}, {"scripts", i.Scripts}} {
 			if dir.path != "" && !filepath.IsAbs(dir.path) {

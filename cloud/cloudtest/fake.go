@@ -27,7 +27,7 @@ type Fake struct {
 	// OnPrepare fails Prepare.
 	OnPrepare func(ctx context.Context, p cloud.Preparation) error
 	// OnLimits says what there is room for; nil: no bounds.
-	OnLimits func(networks map[string]int) ([]cloud.Limit, error)
+	OnLimits func(d cloud.Demand) ([]cloud.Limit, error)
 	// OnConsole fails Console.
 	OnConsole func(i cloud.Instance) error
 	// Started is called with each new instance, as if it now booted.
@@ -208,11 +208,11 @@ func (f *Fake) Forwarded(launch string) (socket string, ok bool) {
 }
 
 // Limits is as OnLimits says.
-func (f *Fake) Limits(_ context.Context, networks map[string]int) ([]cloud.Limit, error) {
+func (f *Fake) Limits(_ context.Context, d cloud.Demand) ([]cloud.Limit, error) {
 	if f.OnLimits == nil {
 		return nil, nil
 	}
-	return f.OnLimits(networks)
+	return f.OnLimits(d)
 }
 
 // Release undoes Prepare, unless there are instances.

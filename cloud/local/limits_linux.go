@@ -15,7 +15,7 @@ var _ cloud.Limiter = (*Driver)(nil)
 
 // Limits counts the addresses of each network, and the networks that are free
 // of this machine's routes now.
-func (d *Driver) Limits(_ context.Context, networks map[string]int) ([]cloud.Limit, error) {
+func (d *Driver) Limits(_ context.Context, demand cloud.Demand) ([]cloud.Limit, error) {
 	var taken []netip.Prefix
 	if !apart() { // else the networks are in a world of their own
 		var err error
@@ -23,7 +23,7 @@ func (d *Driver) Limits(_ context.Context, networks map[string]int) ([]cloud.Lim
 			return nil, err
 		}
 	}
-	return limits(networks, d.o.Subnets, taken)
+	return limits(demand.Networks, d.o.Subnets, taken)
 }
 
 // limits compares what is asked for with what there is.
