@@ -24,7 +24,7 @@ launch)
 		cp -r "$request" "seen-$token"
 		addresses=
 		nic=0
-		while read -r network; do
+		while read -r _; do
 			nic=$((nic + 1))
 			addresses="$addresses 192.0.2.$((10 * nic + n))"
 		done <"$request/networks"
