@@ -28,7 +28,7 @@ type DryRun struct {
 	Limits     []cloud.Limit  `json:"limits,omitempty"`
 	Broker     string         `json:"broker,omitempty"` // URL; empty: the user's own, or none is needed
 	OwnBroker  string         `json:"own_broker,omitempty"`
-	Expires    time.Time      `json:"expires"`
+	Expires    time.Time      `json:"expires,omitzero"` // zero: it would not end by itself
 	Forgotten  time.Time      `json:"context_expires,omitzero"`
 	Open       bool           `json:"open,omitempty"` // the context waits to be locked
 	Timeout    history.Span   `json:"timeout"`
@@ -61,6 +61,10 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	o.settle(driver)
+	if err := s.wayToBroker(driver, def); err != nil {
+		return err
+	}
 	limits, err := s.limits(ctx, driver, def)
 	if err != nil {
 		return err
@@ -87,7 +91,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	now := s.env.Now()
 	d := DryRun{
 		Handle: handle, Source: source, Cloud: s.settings.Cloud, Driver: s.settings.Clouds[s.settings.Cloud].Driver,
-		Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: history.Span(o.timeout),
+		Limits: limits, Expires: o.end(now), Open: o.open, Timeout: history.Span(o.timeout),
 		SSHKey: key.File, MakesKey: key.Made, KnownHosts: hosts, Waits: graph.Waits(def), definition: def,
 	}
 	if def.Nodes() > 0 {
@@ -211,7 +215,11 @@ func (d *DryRun) text() string {
 	default:
 		fmt.Fprintf(&b, "%s, which knows you; whether instances reach it is seen at the launch\n", d.Broker)
 	}
-	fmt.Fprintf(&b, "Ends: %s", at(d.Expires))
+	if d.Expires.IsZero() {
+		b.WriteString("Ends: when you end it; hours do not apply to this cloud")
+	} else {
+		fmt.Fprintf(&b, "Ends: %s", at(d.Expires))
+	}
 	if !d.Forgotten.IsZero() {
 		fmt.Fprintf(&b, "; the broker forgets it at %s", at(d.Forgotten))
 	}

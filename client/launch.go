@@ -207,7 +207,7 @@ func (r *run) letIn(ctx context.Context, broker Broker) (urls []string, err erro
 		return r.forward(ctx)
 	}
 	var failed []error
-	for _, host := range r.here.Hosts {
+	for _, host := range brokerHosts(r.here, r.settings.Clouds[r.record.Cloud]) {
 		url, err := broker.Listen(ctx, host.String())
 		if err != nil {
 			failed = append(failed, fmt.Errorf("listen at %s: %w", host, err))

@@ -27,7 +27,7 @@ func (s *session) inside(handle string) (history.Record, error) {
 	switch {
 	case record.State == history.Terminated:
 		why = "it was terminated"
-	case !record.Expires.After(s.env.Now()):
+	case record.Over(s.env.Now()):
 		why = "its time is over"
 	case len(record.Instances) == 0:
 		why = "it has no machines"

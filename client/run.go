@@ -23,18 +23,17 @@ type runOptions struct {
 	file    string // cluster definition
 	image   string // or one machine of this image
 	hours   time.Duration
-	timeout time.Duration
+	timeout time.Duration // 0: as long as the machines or, where those go on, the context
 	expires time.Duration // of the context; 0: the hours plus a day
 	keep    bool
 	changes cluster.Changes
 	open    bool // the context is not locked: data may be added
 	noWait  bool
 	dry     bool // only say what would be
-}
 
-// graceOfContext is how long a broker remembers a context after its machines
-// have ended: reports may be asked for the day after.
-const graceOfContext = 24 * time.Hour
+	hoursGiven bool // else they are the default
+	endless    bool // the cloud has no use for hours
+}
 
 var runHelp = helpText{"launch a cluster, or one machine", `Usage:
   nimbus run --cluster FILE [--hours H] [OPTIONS]
@@ -59,10 +58,12 @@ Options:
   --cluster FILE      cluster definition; "nimbus validate FILE" checks it
   --name IMAGE        one machine of this image, without a context
   --hours H           how long the instances live, such as 1, 0.5, 90m or 2d
-                      (default 1)
+                      (default 1). Where a cloud never ends them by itself
+                      (hosts that run already), it does not apply
   --timeout MINUTES   give up when not all is ready by then (default 20)
   --expires HOURS     how long the broker keeps the context
-                      (default: the hours plus a day)
+                      (default: the hours plus a day; 30 days where hours do
+                      not apply)
   --keep              leave everything running when something fails
   --dry-run           only say what would be launched where, and who waits for
                       whom; nothing is made or changed
@@ -145,11 +146,9 @@ func (env *Env) parseRun(c *cli.Context) (o runOptions, err error) {
 			return o, err
 		}
 	}
-	if o.expires == 0 {
-		o.expires = o.hours + graceOfContext
-	}
+	o.hoursGiven = c.IsSet("hours")
 	if o.open && !c.IsSet("timeout") {
-		o.timeout = o.hours // somebody has to lock the context
+		o.timeout = 0
 	}
 	if o.image != "" {
 		for _, option := range []string{"no-ctx-lock", "quantity", "data", "set"} {
@@ -212,6 +211,10 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.settle(driver)
+	if err := s.wayToBroker(driver, def); err != nil {
+		return nil, err
+	}
 	if _, err := s.limits(ctx, driver, def); err != nil {
 		return nil, err
 	}
@@ -253,7 +256,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
 	r.record = history.Record{
 		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
-		Created: now, Expires: now.Add(o.hours), State: history.Launching,
+		Created: now, Expires: o.end(now), State: history.Launching,
 		Run: &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private},
 	}
 	if err := r.begin(unlock); err != nil {

@@ -250,9 +250,17 @@ func incomplete(unread, unasked int) error {
 	return f
 }
 
+// noEnd is the time left of what runs until somebody ends it.
+const noEnd = "no end"
+
 // left is how long a launch will last, if anything of it does.
 func (s *session) left(l LaunchStatus) string {
-	if left := l.Expires.Sub(s.env.Now()); left > 0 && l.Running > 0 {
+	left := l.Expires.Sub(s.env.Now())
+	switch {
+	case l.Running == 0:
+	case l.Expires.IsZero():
+		return noEnd
+	case left > 0:
 		return spanText(left)
 	}
 	return "-"

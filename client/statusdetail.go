@@ -115,7 +115,11 @@ func (s *session) detailText(d LaunchDetail) string {
 		fmt.Fprintf(&b, " (%s)", d.Phase)
 	}
 	fmt.Fprintf(&b, ", launched %s ago", spanText(now.Sub(d.Created)))
-	if left := s.left(d.LaunchStatus); left != "-" {
+	switch left := s.left(d.LaunchStatus); left {
+	case "-":
+	case noEnd:
+		b.WriteString(", goes on until you end it")
+	default:
 		fmt.Fprintf(&b, ", ends in %s", left)
 	}
 	b.WriteString("\n")

@@ -208,7 +208,7 @@ func (s *session) forgetExpired(h *history.History) {
 	}
 	for _, l := range launches {
 		record, err := l.Record()
-		if err != nil || record.KnownHosts == nil || s.env.Now().Before(record.Expires) {
+		if err != nil || record.KnownHosts == nil || !record.Over(s.env.Now()) {
 			continue
 		}
 		unlock, err := l.Lock()

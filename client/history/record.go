@@ -15,7 +15,7 @@ type Record struct {
 	Cloud      string              `json:"cloud"`  // name in the config
 	Source     string              `json:"source"` // definition file
 	Created    time.Time           `json:"created"`
-	Expires    time.Time           `json:"expires"`
+	Expires    time.Time           `json:"expires,omitzero"` // zero: it does not end by itself
 	Definition *cluster.Definition `json:"definition,omitempty"`
 	Context    *Context            `json:"context,omitempty"`     // nil: no contextualization
 	Instances  []Instance          `json:"instances,omitempty"`   // what was launched
@@ -24,6 +24,12 @@ type Record struct {
 	Outcome    string              `json:"outcome,omitempty"` // the state before it was terminated, or "expired"
 	Ended      time.Time           `json:"ended,omitzero"`    // when a command had ended all of it
 	Run        *Run                `json:"run,omitempty"`     // nil: not recorded
+}
+
+// Over tells whether the time of the launch is over, so that it has ended by
+// itself.
+func (r *Record) Over(now time.Time) bool {
+	return !r.Expires.IsZero() && !r.Expires.After(now)
 }
 
 // Run is what the command line and the settings of a run said, as far as
