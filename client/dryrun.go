@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -32,7 +33,7 @@ type DryRun struct {
 	Forgotten  time.Time      `json:"context_expires,omitzero"`
 	Open       bool           `json:"open,omitempty"` // the context waits to be locked
 	Timeout    history.Span   `json:"timeout"`
-	SSHKey     string         `json:"ssh_key"` // file
+	SSHKey     string         `json:"ssh_key,omitempty"` // file; empty: hosts let in whom they let in
 	MakesKey   bool           `json:"makes_ssh_key,omitempty"`
 	KnownHosts string         `json:"known_hosts,omitempty"` // file; empty: none
 	Waits      []graph.Wait   `json:"waits"`
@@ -62,7 +63,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		return err
 	}
 	o.settle(driver)
-	if err := s.wayToBroker(driver, def); err != nil {
+	if err := s.wayFor(driver, def); err != nil {
 		return err
 	}
 	limits, err := s.limits(ctx, driver, def)
@@ -79,7 +80,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err := s.keeps(); err != nil {
 		return err
 	}
-	key, err := loginkey.Look(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
+	key, err := s.loginKey(loginkey.Look)
 	if err != nil {
 		return s.keyFailure(err)
 	}
@@ -102,11 +103,15 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 			return r.brokerError(err)
 		}
 	}
+	running, warnings, err := s.hostsFor(def)
+	if err != nil {
+		return err
+	}
 	brokers, ca := s.expectedBroker(def)
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
 		d.Workspaces = append(d.Workspaces, DryWorkspace{
-			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: s.imageText(driver, w.Image),
+			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: cmp.Or(hostList(running, w.Name), s.imageText(driver, w.Image)),
 			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca),
 		})
 	}
@@ -114,6 +119,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		return nil
 	}
 	r.sayHostImages()
+	for _, warning := range warnings {
+		s.out.warn("Warning: %s\n", warning)
+	}
 	s.out.print("%s", printable(d.text()))
 	s.out.print("\nTo launch it, leave --dry-run out.\n")
 	return nil
@@ -224,7 +232,9 @@ func (d *DryRun) text() string {
 		fmt.Fprintf(&b, "; the broker forgets it at %s", at(d.Forgotten))
 	}
 	fmt.Fprintf(&b, "\nGiven up: when it is not ready after %s\n", spanText(time.Duration(d.Timeout)))
-	fmt.Fprintf(&b, "SSH key: %s%s\n", d.SSHKey, map[bool]string{true: " (it would be made)"}[d.MakesKey])
+	if d.SSHKey != "" {
+		fmt.Fprintf(&b, "SSH key: %s%s\n", d.SSHKey, map[bool]string{true: " (it would be made)"}[d.MakesKey])
+	}
 	if d.KnownHosts == "" {
 		b.WriteString("known_hosts: none\n")
 	} else {

@@ -104,7 +104,9 @@ func TestLaunchWithoutAnEnd(t *testing.T) {
 // A run of one machine without a context, and one that fails and is kept.
 func TestKeptWithoutAnEnd(t *testing.T) {
 	inEndlessWorld(t, func(w *world) {
-		w.boot(func(node string) *wire.Report { return &wire.Report{OK: node != "back-1", Code: 1, Step: "1-ipandhost/head"} })
+		w.boot(func(node string) *wire.Report {
+			return &wire.Report{OK: node != "back-1", Code: 1, Step: "1-ipandhost/head"}
+		})
 		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--keep"}, "cluster-001 stays as it is (--keep), until you end it. To see why")
 		time.Sleep(100 * time.Hour)
 		w.expect(0, []string{"status"}, "cluster-001  kept ", "no end")

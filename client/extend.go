@@ -58,7 +58,7 @@ type Extension struct {
 	Before  time.Time `json:"before,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`         // zero: it does not end by itself
 	Context time.Time `json:"context_expires,omitzero"` // told where the context is all that ends
-	Notes   []string  `json:"notes,omitempty"` // what did not work, and does no harm
+	Notes   []string  `json:"notes,omitempty"`          // what did not work, and does no harm
 }
 
 // extend moves the end of a launch. The broker is asked first: a context that
@@ -78,7 +78,7 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if err := s.extendable(record); err != nil {
 		return err
 	}
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (s *session) inside(handle string) (history.Record, error) {
 // code: directly where the cloud can do that, else by the ssh program of this
 // machine.
 func (s *session) runIn(ctx context.Context, record history.Record, i history.Instance, p cloud.Program) (int, error) {
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return 0, err
 	}

@@ -154,7 +154,7 @@ func (s *session) resumed(launch *history.Launch, timeout string, keep bool) (*r
 		record.Run.Timeout = history.Span(span)
 	}
 	record.Run.Keep = record.Run.Keep || keep || record.State == history.Kept
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
   nimbus run --cluster big.xml --quantity worker=8 --set release=12 --dry-run
+  nimbus run --cluster hello-cluster.xml --hosts hosts.ini
   nimbus run --name debian --json
 
 Options:
@@ -73,6 +74,10 @@ Options:
                       inject" has added data and "nimbus lock" lets them go on.
                       The run waits too, without --timeout as long as the hours` + changesHelp + `
   --cloud NAME        cloud to use, by its name in the settings
+  --hosts FILE        no new machines, but those of this file, which run already
+                      and are reached by SSH; docs/hosts.md explains it
+  --host-keys HOW     of these hosts: "strict" (the default) takes only keys that
+                      known_hosts has, "accept-new" adds those of unknown hosts
   --broker URL        broker to use instead of one of your own
   --ssh-key FILE      public key that the instances let in
   --known-hosts FILE  file for new host keys; "none" leaves all files alone
@@ -88,7 +93,7 @@ SIGHUP, and what was launched goes on.
 `}
 
 func (env *Env) runCommand() *cli.Command {
-	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
+	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "hosts", "host-keys", "broker", "ssh-key", "known-hosts")...)
 	for _, name := range []string{"keep", "dry-run", "no-wait", "no-ctx-lock"} {
 		flags = append(flags, &cli.BoolFlag{Name: name})
 	}
@@ -212,7 +217,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 		return nil, err
 	}
 	o.settle(driver)
-	if err := s.wayToBroker(driver, def); err != nil {
+	if err := s.wayFor(driver, def); err != nil {
 		return nil, err
 	}
 	if _, err := s.limits(ctx, driver, def); err != nil {
@@ -228,7 +233,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err := s.keeps(); err != nil {
 		return nil, err
 	}
-	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
+	key, err := s.loginKey(loginkey.Find)
 	if err != nil {
 		return nil, s.keyFailure(err)
 	}
@@ -238,6 +243,10 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 		if private, err = filepath.Abs(private); err != nil {
 			return nil, &Failure{Code: exitFailed, Text: err.Error()}
 		}
+	}
+	ran := &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private}
+	if err := s.remember(ran); err != nil {
+		return nil, err
 	}
 	h, err := s.history()
 	if err != nil {
@@ -257,13 +266,22 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	r.record = history.Record{
 		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
 		Created: now, Expires: o.end(now), State: history.Launching,
-		Run: &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private},
+		Run: ran,
 	}
 	if err := r.begin(unlock); err != nil {
 		unlock()
 		return nil, err
 	}
 	return r, nil
+}
+
+// loginKey is the key that new machines let in; hosts that run already let in
+// whom they let in.
+func (s *session) loginKey(find func(file, home, stateDir string) (loginkey.Key, error)) (loginkey.Key, error) {
+	if s.overSSH(s.settings.Cloud) {
+		return loginkey.Key{}, nil
+	}
+	return find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 }
 
 // definition reads the cluster file, or makes the cluster of one machine.
@@ -298,8 +316,7 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 	}
 	limits, err := limiter.Limits(ctx, deploy.Demand(def))
 	if errors.Is(err, cloud.ErrNoCapacity) {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
-			Advice: "ask for fewer instances, or try again when others have ended"}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err), Advice: s.roomAdvice(s.settings.Cloud)}
 	}
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", s.settings.Cloud, err)}

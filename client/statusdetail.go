@@ -41,8 +41,9 @@ func (s *session) detail(ctx context.Context, record history.Record) (d LaunchDe
 		d.LaunchStatus = s.row(record, survey{})
 		return d, 0
 	}
-	answer := s.askClouds(ctx, []string{record.Cloud}, record.Launch)[record.Cloud]
-	view := survey{clouds: map[string]listing{record.Cloud: answer}, brokers: map[string]contexts{}}
+	place := s.place(record)
+	answer := s.askClouds(ctx, []history.Record{record}, record.Launch)[place]
+	view := survey{clouds: map[string]listing{place: answer}, brokers: map[string]contexts{}}
 	if answer.err != nil {
 		d.LaunchStatus = s.row(record, view)
 		d.Instances = record.Instances

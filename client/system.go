@@ -20,7 +20,6 @@ import (
 	"nimbus/broker"
 	"nimbus/broker/wire"
 	"nimbus/client/settings"
-	"nimbus/cloud"
 	"nimbus/cloud/local"
 )
 
@@ -123,21 +122,8 @@ const (
 	launchThere = "/opt/nimbus/ctx/launch.sh"
 )
 
-// openCloud makes the driver of a cloud. A sandbox runs the agent out of this
-// binary, as an image with Nimbus installed would.
-func (env *Env) openCloud(name string, s settings.Settings) (cloud.Driver, error) {
-	c := s.Clouds[name]
-	if c.Driver != "local" {
-		return nil, fmt.Errorf("there is no driver %q", c.Driver)
-	}
-	o, err := env.localOptions(name, s)
-	if err != nil {
-		return nil, err
-	}
-	return local.New(o)
-}
-
-// localOptions is what the settings say of a cloud on this machine.
+// localOptions is what the settings say of a cloud on this machine. A sandbox
+// runs the agent out of this binary, as an image with Nimbus installed would.
 func (env *Env) localOptions(name string, s settings.Settings) (local.Options, error) {
 	c := s.Clouds[name]
 	hide, err := env.private(s)

@@ -16,6 +16,17 @@ import (
 // The way from instances to the broker: a broker elsewhere is their own affair,
 // to this user's own they need one that the cloud makes or the settings tell.
 
+// wayFor refuses what would not work, before anything is launched: machines
+// that would not find the broker, hosts for which there is no program.
+func (s *session) wayFor(driver cloud.Driver, def *cluster.Definition) error {
+	if s.overSSH(s.settings.Cloud) {
+		if err := s.env.hasBuilds(); err != nil {
+			return err
+		}
+	}
+	return s.wayToBroker(driver, def)
+}
+
 // wayToBroker refuses, before anything is launched, a cloud whose instances
 // would look for this user's own broker in vain.
 func (s *session) wayToBroker(driver cloud.Driver, def *cluster.Definition) error {
@@ -65,3 +76,7 @@ func (s *session) wayThrough(ctx context.Context, driver cloud.Driver, record hi
 	}
 	return nil
 }
+
+// tied tells whether the instances lose the way to the broker when this command
+// ends.
+func (r *run) tied() bool { return r.here.Apart && r.overSSH(r.record.Cloud) }

@@ -39,6 +39,10 @@ type Run struct {
 	Keep       bool   `json:"keep,omitempty"`
 	KnownHosts string `json:"known_hosts,omitempty"` // file for new host keys; empty: none
 	SSHKey     string `json:"ssh_key,omitempty"`     // private key that ssh must be told of; empty: it finds its own
+	// Hosts that the launch may have, where its cloud is hosts that run
+	// already: workspace or "*" → user@address:port.
+	Hosts     map[string][]string `json:"hosts,omitempty"`
+	HostsFile string              `json:"hosts_file,omitempty"` // that said so
 }
 
 // Span is a length of time, written as "20m0s".
