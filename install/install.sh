@@ -86,18 +86,10 @@ elf() {
 # inside ROOT: the platform of an image, by the first program that is found in
 # it. What is reached through a symbolic link may be this machine's.
 inside() {
-	for dir in usr usr/bin usr/sbin bin sbin; do
-		case $dir in
-		usr)
-			[ ! -L "$1/usr" ] || { usr=linked; continue; }
-			usr=''
-			continue
-			;;
-		usr/*) [ -z "$usr" ] || continue ;;
-		esac
-		[ -d "$1/$dir" ] && [ ! -L "$1/$dir" ] || continue
+	for dir in usr/bin usr/sbin bin sbin; do
+		if [ -L "$1/${dir%/*}" ] || [ -L "$1/$dir" ]; then continue; fi
 		for file in "$1/$dir"/*; do
-			[ -f "$file" ] && [ ! -L "$file" ] || continue
+			if [ -L "$file" ] || [ ! -f "$file" ]; then continue; fi
 			elf "$file" && return 0
 		done
 	done
@@ -176,6 +168,7 @@ workplace() {
 }
 
 # leave: whatever happened, only what the program installed stays.
+# shellcheck disable=SC2317 # the trap calls it
 leave() {
 	code=$?
 	trap - EXIT
@@ -283,7 +276,7 @@ main() {
 			what=$1
 			;;
 		--root | --arch | --from | --prefix)
-			[ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value" "name a directory (a platform for --arch), or leave the option out"
+			[ -n "${2:-}" ] || fail "$1 is empty" "name a directory (a platform for --arch), or leave the option out"
 			option=${1#--}
 			eval "$option=\$2"
 			shift
