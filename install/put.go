@@ -75,6 +75,14 @@ func (p *putting) draft(plan Plan, old record) error {
 		}
 		p.note.Entries = append(p.note.Entries, e)
 	}
+	// The directory of the record is in it, too.
+	dir, err := p.real(path.Dir(plan.Record), true)
+	if err == nil {
+		err = p.makeDir(dir)
+	}
+	if err != nil {
+		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
+	}
 	p.note.Dirs = append(p.note.Dirs, p.dirs...)
 	if err := p.file(Item{Path: plan.Record, Mode: 0o644, Text: p.note.encoded()}, ""); err != nil {
 		return &Problem{Text: p.Name(plan.Record), Err: err}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ type Tree struct {
 // OpenTree opens the file system below a directory; "" and "/" are this
 // machine's.
 func OpenTree(dir string) (*Tree, error) {
+	if dir != "" {
+		dir = filepath.Clean(dir)
+	}
 	if dir == "/" {
 		dir = ""
 	}
