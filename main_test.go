@@ -40,13 +40,22 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/scripts",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"port": port},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"port": port, "hosts": hosts},
 		Setup: func(e *testscript.Env) error {
 			home := e.WorkDir + "/home"
 			e.Setenv("HOME", home)
 			e.Setenv("NIMBUS", program)
 			e.Setenv("SAMPLES", here+"/samples")
 			e.Setenv("STATE", home+"/.local/state/nimbus")
+			running := new(*runningHosts)
+			e.Values[hostsOfSession{}] = running
+			e.Defer(func() { // after the launches that use them
+				if *running != nil {
+					if err := (*running).end(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
 			// No script leaves anything running, also when it fails.
 			e.Defer(func() { terminateAll(t, home) })
 			return os.MkdirAll(home, 0o700)

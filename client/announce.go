@@ -30,6 +30,11 @@ func (r *run) announce() {
 	for _, warning := range missingScripts(r.settings.Clouds[r.record.Cloud], r.def) {
 		r.out.warn("\nWarning: %s\n", warning)
 	}
+	if _, warnings, err := r.hostsFor(r.def); err == nil {
+		for _, warning := range warnings {
+			r.out.warn("\nWarning: %s\n", warning)
+		}
+	}
 	if r.key.Made {
 		r.out.say("\nMade an SSH key to log in with: '%s'\n", r.key.Private)
 	}

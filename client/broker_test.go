@@ -344,3 +344,10 @@ func TestHostileBroker(t *testing.T) {
 		t.Errorf("%q", all)
 	}
 }
+
+// forget loses a context, as when its time is over.
+func (b *fakeBroker) forget(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.contexts, id)
+}

@@ -62,6 +62,8 @@ var classicOptions = []classicOption{
 	{name: "set", value: true, commands: "run"},
 	{name: "expires", value: true, commands: "run"},
 	{name: "cloud", value: true, commands: "networks list run"},
+	{name: "hosts", value: true, commands: "run"},
+	{name: "host-keys", value: true, commands: "run"},
 	{name: "broker", value: true, commands: "run"},
 	{name: "ssh-key", value: true, commands: "run"},
 	{name: "known-hosts", value: true, commands: "run"},

@@ -150,7 +150,9 @@ func TestComplete(t *testing.T) {
 			{"graph|--format||", "mermaid dot"},
 			{"graph|--format|dot|HOME/he|", "HOME/hello.xml"},
 
-			{"run|--cloud||", "lab local"},
+			{"run|--cloud||", "lab local ssh"},
+			{"run|--host-keys||", "strict accept-new"},
+			{"run|--hosts|HOME/o|", "HOME/other.toml"},
 			{"run|--cloud|lab|--name||", "debian host"},
 			{"run|--name||", "host"},
 			{"run|--broker||", "https://a.example.org https://b.example.org:8443"},

@@ -25,6 +25,8 @@ Examples:
 
 Options:
   --cloud NAME        cloud to look at, by its name in the settings
+  --hosts FILE        hosts that run already to look at: it logs in to each
+  --host-keys HOW     of these hosts: "strict" (the default) or "accept-new"
   --broker URL        broker to look at instead of that of the settings` + commonHelp + `
 Exit codes: 0 nothing failed; 1 something did.
 `}
@@ -32,7 +34,7 @@ Exit codes: 0 nothing failed; 1 something did.
 func (env *Env) doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
-		Flags: append(commonFlags(), stringFlags("cloud", "broker")...),
+		Flags: append(commonFlags(), stringFlags("cloud", "hosts", "host-keys", "broker")...),
 		Action: func(c *cli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err

@@ -161,7 +161,7 @@ func TestDoctor(t *testing.T) {
 		{"settings", func(s *sick) { s.far() }, "ok    settings: HOME/config/config.toml\n"},
 		{"a typo in the settings", func(s *sick) { s.mkdir("config", 0o700); s.write("config/config.toml", "brokr = 1\n") },
 			`fail  settings: HOME/config/config.toml:1: unknown setting "brokr"; did you mean "broker"? - correct it`},
-		{"a cloud that is not there", func(s *sick) { s.args = []string{"--cloud", "moon"} }, `fail  settings: cloud: there is no cloud "moon" (there are: local) - correct it`},
+		{"a cloud that is not there", func(s *sick) { s.args = []string{"--cloud", "moon"} }, `fail  settings: cloud: there is no cloud "moon" (there are: local, ssh) - correct it`},
 		{"another settings file", func(s *sick) { s.args = []string{"--conf", s.path("none")} }, "fail  settings: settings: open HOME/none: no such file or directory - correct it"},
 
 		{"state cannot be written", func(s *sick) { s.machine.locked = s.path("state"); s.mkdir("state", 0o700) },

@@ -94,6 +94,11 @@ func checkSecrets(_ context.Context, p *patient) []cloud.Finding {
 	if key := p.settings.BrokerKey; key != "" {
 		files = append(files, p.env.expand(key))
 	}
+	for _, c := range p.settings.Clouds {
+		if c.Key != "" {
+			files = append(files, p.env.expand(c.Key))
+		}
+	}
 	own, _ := filepath.Glob(filepath.Join(globQuote(p.env.StateDir), "ssh", "*"))
 	for _, key := range append(own, p.env.expand(strings.TrimSuffix(p.settings.SSHKey, ".pub"))) {
 		if key != "" && !strings.HasSuffix(key, ".pub") {

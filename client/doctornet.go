@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +111,7 @@ func checkClock(url string, who wire.Info, asked, heard time.Time) []cloud.Findi
 // checkReach looks at the addresses that nodes are told.
 func checkReach(p *patient, url string, who wire.Info) []cloud.Finding {
 	name := p.settings.Cloud
-	if p.settings.Clouds[name].Driver == "local" {
+	if p.settings.Clouds[name].Driver == driverLocal {
 		return warn("leave the setting broker and --broker away for this cloud: then your own is used", "broker %s: the sandboxes of cloud %q cannot reach it, they have no way out", url, name)
 	}
 	for _, told := range who.Brokers {
@@ -134,8 +136,17 @@ func isLoopback(text string) bool {
 
 // checkAddresses: instances on a cloud must reach a broker that runs here.
 func checkAddresses(_ context.Context, p *patient) []cloud.Finding {
-	if p.settings.Clouds[p.settings.Cloud].Driver == "local" {
+	switch c := p.settings.Clouds[p.settings.Cloud]; {
+	case c.Driver == driverLocal:
 		return info("addresses: sandboxes reach this machine at an address made for each launch")
+	case p.settings.Broker != "":
+		return nil // that broker's count
+	case c.BrokerAddress != "":
+		return checkBrokerAddress(p, c.BrokerAddress)
+	case c.Driver == driverSSH:
+		return info("addresses: hosts reach your own broker through their SSH connections")
+	case c.Driver == driverCommand:
+		return fail(fmt.Sprintf("write broker_address under [clouds.%s], or use a broker elsewhere (--broker URL)", p.settings.Cloud), "addresses: nobody says at which one instances reach this machine")
 	}
 	all, err := p.machine.addresses()
 	if err != nil {
@@ -148,14 +159,25 @@ func checkAddresses(_ context.Context, p *patient) []cloud.Finding {
 		private = private && a.IsPrivate()
 	}
 	switch {
-	case p.settings.Broker != "":
-		return nil // that broker's count
 	case len(all) == 0:
 		return fail("connect this machine to a network, or use a broker elsewhere (--broker URL)", "addresses: this machine has none that an instance could reach")
 	case private:
 		return warn("instances must be in the same network: else use a broker elsewhere (--broker URL)", "addresses: this machine has private ones only: %s", strings.Join(list, ", "))
 	}
 	return fine("addresses: %s", strings.Join(list, ", "))
+}
+
+// checkBrokerAddress: a broker can listen only at what is this machine's.
+func checkBrokerAddress(p *patient, address string) []cloud.Finding {
+	all, err := p.machine.addresses()
+	ip, bad := netip.ParseAddr(address)
+	switch {
+	case err != nil || bad != nil:
+		return warn("look at the network of this machine", "addresses: %v", errors.Join(err, bad))
+	case ip.IsLoopback() || slices.Contains(all, ip):
+		return fine("addresses: instances reach this machine at %s (broker_address)", address)
+	}
+	return fail("correct it in the settings: the broker must be able to listen there", "addresses: broker_address %s is none of this machine", address)
 }
 
 // checkProxies says which way the broker is reached.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,11 +29,11 @@ type DryRun struct {
 	Limits     []cloud.Limit  `json:"limits,omitempty"`
 	Broker     string         `json:"broker,omitempty"` // URL; empty: the user's own, or none is needed
 	OwnBroker  string         `json:"own_broker,omitempty"`
-	Expires    time.Time      `json:"expires"`
+	Expires    time.Time      `json:"expires,omitzero"` // zero: it would not end by itself
 	Forgotten  time.Time      `json:"context_expires,omitzero"`
 	Open       bool           `json:"open,omitempty"` // the context waits to be locked
 	Timeout    history.Span   `json:"timeout"`
-	SSHKey     string         `json:"ssh_key"` // file
+	SSHKey     string         `json:"ssh_key,omitempty"` // file; empty: hosts let in whom they let in
 	MakesKey   bool           `json:"makes_ssh_key,omitempty"`
 	KnownHosts string         `json:"known_hosts,omitempty"` // file; empty: none
 	Waits      []graph.Wait   `json:"waits"`
@@ -61,6 +62,10 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	o.settle(driver)
+	if err := s.wayFor(driver, def); err != nil {
+		return err
+	}
 	limits, err := s.limits(ctx, driver, def)
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err := s.keeps(); err != nil {
 		return err
 	}
-	key, err := loginkey.Look(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
+	key, err := s.loginKey(loginkey.Look)
 	if err != nil {
 		return s.keyFailure(err)
 	}
@@ -87,7 +92,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	now := s.env.Now()
 	d := DryRun{
 		Handle: handle, Source: source, Cloud: s.settings.Cloud, Driver: s.settings.Clouds[s.settings.Cloud].Driver,
-		Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: history.Span(o.timeout),
+		Limits: limits, Expires: o.end(now), Open: o.open, Timeout: history.Span(o.timeout),
 		SSHKey: key.File, MakesKey: key.Made, KnownHosts: hosts, Waits: graph.Waits(def), definition: def,
 	}
 	if def.Nodes() > 0 {
@@ -98,11 +103,15 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 			return r.brokerError(err)
 		}
 	}
+	running, warnings, err := s.hostsFor(def)
+	if err != nil {
+		return err
+	}
 	brokers, ca := s.expectedBroker(def)
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
 		d.Workspaces = append(d.Workspaces, DryWorkspace{
-			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: s.imageText(driver, w.Image),
+			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: cmp.Or(hostList(running, w.Name), s.imageText(driver, w.Image)),
 			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca),
 		})
 	}
@@ -110,6 +119,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		return nil
 	}
 	r.sayHostImages()
+	for _, warning := range warnings {
+		s.out.warn("Warning: %s\n", warning)
+	}
 	s.out.print("%s", printable(d.text()))
 	s.out.print("\nTo launch it, leave --dry-run out.\n")
 	return nil
@@ -211,12 +223,18 @@ func (d *DryRun) text() string {
 	default:
 		fmt.Fprintf(&b, "%s, which knows you; whether instances reach it is seen at the launch\n", d.Broker)
 	}
-	fmt.Fprintf(&b, "Ends: %s", at(d.Expires))
+	if d.Expires.IsZero() {
+		b.WriteString("Ends: when you end it; hours do not apply to this cloud")
+	} else {
+		fmt.Fprintf(&b, "Ends: %s", at(d.Expires))
+	}
 	if !d.Forgotten.IsZero() {
 		fmt.Fprintf(&b, "; the broker forgets it at %s", at(d.Forgotten))
 	}
 	fmt.Fprintf(&b, "\nGiven up: when it is not ready after %s\n", spanText(time.Duration(d.Timeout)))
-	fmt.Fprintf(&b, "SSH key: %s%s\n", d.SSHKey, map[bool]string{true: " (it would be made)"}[d.MakesKey])
+	if d.SSHKey != "" {
+		fmt.Fprintf(&b, "SSH key: %s%s\n", d.SSHKey, map[bool]string{true: " (it would be made)"}[d.MakesKey])
+	}
 	if d.KnownHosts == "" {
 		b.WriteString("known_hosts: none\n")
 	} else {

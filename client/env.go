@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nimbus/broker/wire"
@@ -65,6 +66,10 @@ type Env struct {
 
 	results *results // Stdout, as the commands write to it
 	machine machine  // that a doctor looks at; nil: this one
+
+	listener atomic.Pointer[listener] // to what drivers pass on
+	copies   copies
+	builds   builds
 }
 
 // Broker is what the client asks of a broker; *wire.Client is one.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,9 @@ var extendHelp = helpText{"give a launch more time, or less", `Usage:
 The launch ends H hours from now, whatever its end was before: its instances,
 and a day later its context at the broker. It may be used as often as one
 likes, also while a run still waits for its nodes.
+
+A cloud that never ends instances by itself (hosts that run already) has no use
+for hours: then it is the context alone that lives for at least H hours more.
 
 Examples:
   nimbus extend --hours 2
@@ -51,9 +55,10 @@ func (env *Env) extendCommand() *cli.Command {
 // Extension is what --json prints of a launch with a new end.
 type Extension struct {
 	Handle  string    `json:"handle"`
-	Before  time.Time `json:"before"`
-	Expires time.Time `json:"expires"`
-	Notes   []string  `json:"notes,omitempty"` // what did not work, and does no harm
+	Before  time.Time `json:"before,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`         // zero: it does not end by itself
+	Context time.Time `json:"context_expires,omitzero"` // told where the context is all that ends
+	Notes   []string  `json:"notes,omitempty"`          // what did not work, and does no harm
 }
 
 // extend moves the end of a launch. The broker is asked first: a context that
@@ -73,7 +78,7 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if err := s.extendable(record); err != nil {
 		return err
 	}
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return err
 	}
@@ -84,13 +89,17 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if len(instances) == 0 {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("nothing of %s runs any more", record.Handle), Advice: fmt.Sprintf("%q lists what runs", s.command("status"))}
 	}
+	extender, ends := driver.(cloud.Extender)
+	if !ends {
+		return s.extendContextOf(ctx, l, record, s.env.Now().Add(hours))
+	}
 	e := Extension{Handle: record.Handle, Before: record.Expires, Expires: s.env.Now().Add(hours)}
 	note := func(format string, args ...any) {
 		e.Notes = append(e.Notes, fmt.Sprintf(format, args...))
 		s.out.warn("%s\n", e.Notes[len(e.Notes)-1])
 	}
 	if record.Context != nil {
-		gone, err := s.extendContext(ctx, record.Context, e.Expires.Add(graceOfContext))
+		_, gone, err := s.extendContext(ctx, record.Context, e.Expires.Add(graceOfContext))
 		if err != nil {
 			return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s", brokerText(err)), Advice: "nothing has changed: " + record.Handle + " ends when it was to end"}
 		}
@@ -98,10 +107,7 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 			note("The broker could not be told, so its context may end before the machines do: %v", gone)
 		}
 	}
-	extender, ends := driver.(cloud.Extender)
-	if !ends {
-		note("Cloud %q never ends instances by itself: %s runs until you end it", record.Cloud, record.Handle)
-	} else if err := extender.Extend(ctx, record.Launch, e.Expires); err != nil {
+	if err := extender.Extend(ctx, record.Launch, e.Expires); err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", record.Cloud, err), Advice: record.Handle + " ends when it was to end"}
 	}
 	if err := l.Extend(e.Expires); err != nil {
@@ -110,11 +116,33 @@ func (s *session) extend(ctx context.Context, handle string, hours time.Duration
 	if s.out.document(e) {
 		return nil
 	}
-	end := "ends by itself"
-	if !ends {
-		end = "is to end"
+	s.out.print("%s ends by itself at %s, in %s. To end it now:\n  %s\n", e.Handle, clock(e.Expires), spanText(hours), s.command("terminate", "--handle", e.Handle))
+	return nil
+}
+
+// extendContextOf gives more time to the context of a launch whose machines
+// never end by themselves.
+func (s *session) extendContextOf(ctx context.Context, l *history.Launch, record history.Record, until time.Time) error {
+	e := Extension{Handle: record.Handle, Before: record.Expires}
+	goesOn := fmt.Sprintf("cloud %q never ends instances by itself: %s goes on until you end it", record.Cloud, record.Handle)
+	end := "to end it: " + s.command("terminate", "--handle", record.Handle)
+	if record.Context == nil {
+		return &Failure{Code: exitUsage, Text: "there is nothing to extend: " + goesOn, Advice: end}
 	}
-	s.out.print("%s %s at %s, in %s. To end it now:\n  %s\n", e.Handle, end, clock(e.Expires), spanText(hours), s.command("terminate", "--handle", e.Handle))
+	until, gone, err := s.extendContext(ctx, record.Context, until)
+	if err = cmp.Or(err, gone); err != nil {
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("broker: %s; %s, but its context was not extended", brokerText(err), goesOn), Advice: end}
+	}
+	e.Context = until
+	if !record.Expires.IsZero() { // it was launched when the cloud still ended instances
+		if err := l.Extend(time.Time{}); err != nil {
+			return &Failure{Code: exitFailed, Text: fmt.Sprintf("%s goes on until you end it, but that could not be written down: %v", record.Handle, err)}
+		}
+	}
+	if s.out.document(e) {
+		return nil
+	}
+	s.out.print("C%s.\nIts context at the broker lives until %s, in %s.\n", goesOn[1:], clock(until), spanText(until.Sub(s.env.Now())))
 	return nil
 }
 
@@ -126,15 +154,16 @@ func (s *session) extendable(record history.Record) error {
 	case record.State == history.Failed:
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s failed, and what it had started was ended: there is nothing left to extend", record.Handle),
 			Advice: "a run with --keep leaves its machines running when something fails"}
-	case !record.Expires.After(s.env.Now()):
+	case record.Over(s.env.Now()):
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s ended by itself at %s", record.Handle, clock(record.Expires)), Advice: "launch it again, with more --hours"}
 	}
 	return nil
 }
 
 // extendContext lets a context live until some time, if it does not live
-// longer already. Gone is why the broker could not be asked; err is its no.
-func (s *session) extendContext(ctx context.Context, c *history.Context, until time.Time) (gone, err error) {
+// longer already, and returns its end. Gone is why the broker could not be
+// asked; err is its no.
+func (s *session) extendContext(ctx context.Context, c *history.Context, until time.Time) (end time.Time, gone, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	broker, err := s.findBroker(ctx, c.Broker)
@@ -142,16 +171,16 @@ func (s *session) extendContext(ctx context.Context, c *history.Context, until t
 	if err == nil {
 		status, err = broker.Status(ctx, c.ID, 0)
 	}
-	if err == nil && status.Expires.Before(until) {
-		err = broker.Extend(ctx, c.ID, until)
+	if end = status.Expires; err == nil && end.Before(until) {
+		end, err = until, broker.Extend(ctx, c.ID, until)
 	}
 	switch code := wire.CodeOf(err); {
 	case err == nil:
-		return nil, nil
+		return end, nil, nil
 	case errors.Is(err, ErrNoBroker) || !wire.Final(err) || code == wire.NotFound || code == wire.ContextGone:
-		return err, nil
+		return end, err, nil
 	}
-	return nil, err
+	return end, nil, err
 }
 
 func clock(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -67,8 +67,7 @@ func (r *run) writeContextReports(ctx context.Context) {
 
 // farewell says how to log in and how to end it all.
 func (r *run) farewell() string {
-	return r.loginText() + fmt.Sprintf("\n%s ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
-		r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", "--handle", r.launch.Handle))
+	return r.loginText() + "\n" + endText(r.launch.Handle, r.record.Expires, r.command("terminate", "--handle", r.launch.Handle))
 }
 
 // loginText says how to log in to the first few.
@@ -238,8 +237,11 @@ func (r *run) down(cause error) error {
 	if r.o.keep {
 		r.record.State = history.Kept
 		r.problem("%s", r.loginText())
-		r.problem("\n%s stays as it is (--keep), until %s. %sTo end it:\n  %s\n", r.launch.Handle,
-			r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.goOnText(), r.command("terminate", "--handle", r.launch.Handle))
+		until := "you end it"
+		if end := r.record.Expires; !end.IsZero() {
+			until = clock(end)
+		}
+		r.problem("\n%s stays as it is (--keep), until %s. %sTo end it:\n  %s\n", r.launch.Handle, until, r.goOnText(), r.command("terminate", "--handle", r.launch.Handle))
 	} else {
 		r.record.State = history.Failed
 		r.problem("\nProblem, attempting to destroy %s.\n", what)

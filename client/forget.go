@@ -114,7 +114,7 @@ func (s *session) forgetLaunches(ctx context.Context, handles []string, all bool
 
 // forgetLaunch removes one launch. That it runs, or that somebody is at work on
 // it, is told apart from other refusals.
-func (s *session) forgetLaunch(ctx context.Context, l *history.Launch, ask func(cloudName string) listing, all bool) (runs bool, err error) {
+func (s *session) forgetLaunch(ctx context.Context, l *history.Launch, ask func(history.Record) listing, all bool) (runs bool, err error) {
 	unlock, err := l.Lock()
 	if err != nil {
 		return true, &Failure{Code: exitFailed, Text: err.Error()}
@@ -143,9 +143,9 @@ func (s *session) forgetLaunch(ctx context.Context, l *history.Launch, ask func(
 
 // settle makes sure that nothing of a launch is anywhere but in the history,
 // when no command has ended it.
-func (s *session) settle(ctx context.Context, record *history.Record, ask func(cloudName string) listing) (runs bool, err error) {
+func (s *session) settle(ctx context.Context, record *history.Record, ask func(history.Record) listing) (runs bool, err error) {
 	end := s.command("terminate", "--handle", record.Handle)
-	answer := ask(record.Cloud)
+	answer := ask(*record)
 	if answer.err != nil {
 		return false, &Failure{Code: exitFailed, Text: fmt.Sprintf("%s may run: %v", record.Handle, answer.err), Advice: "to end it: " + end}
 	}
@@ -155,7 +155,7 @@ func (s *session) settle(ctx context.Context, record *history.Record, ask func(c
 		return true, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s is %s, and has %s: it is not forgotten", record.Handle, state, count(n, "instance")),
 			Advice: "to end it: " + end}
 	}
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(*record)
 	if err != nil {
 		return false, err
 	}
@@ -166,12 +166,13 @@ func (s *session) settle(ctx context.Context, record *history.Record, ask func(c
 }
 
 // askOnce asks a cloud for all that runs there when it is first wanted.
-func (s *session) askOnce(ctx context.Context) func(cloudName string) listing {
+func (s *session) askOnce(ctx context.Context) func(history.Record) listing {
 	answers := map[string]listing{}
-	return func(name string) listing {
-		if _, asked := answers[name]; !asked {
-			answers[name] = s.askClouds(ctx, []string{name}, "")[name]
+	return func(record history.Record) listing {
+		place := s.place(record)
+		if _, asked := answers[place]; !asked {
+			answers[place] = s.askClouds(ctx, []history.Record{record}, "")[place]
 		}
-		return answers[name]
+		return answers[place]
 	}
 }

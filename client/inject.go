@@ -201,8 +201,12 @@ func (r *run) left() error {
 		r.result(err)
 		return err
 	}
-	r.out.say("\n%s is launched; its nodes go on by themselves (--no-wait). To wait for them:\n  %s\nIt ends by itself at %s. To end it now:\n  %s\n", r.launch.Handle,
-		r.command("resume", handle...), r.record.Expires.Local().Format("2006-01-02 15:04:05"), r.command("terminate", handle...))
+	goOn := "its nodes go on by themselves (--no-wait). To wait for them:"
+	if r.tied() {
+		goOn = "its nodes reached your broker through this command, and wait (--no-wait). To let them go on:"
+	}
+	r.out.say("\n%s is launched; %s\n  %s\n%s", r.launch.Handle, goOn,
+		r.command("resume", handle...), endText("It", r.record.Expires, r.command("terminate", handle...)))
 	r.result(nil)
 	return nil
 }

@@ -207,7 +207,7 @@ func (r *run) letIn(ctx context.Context, broker Broker) (urls []string, err erro
 		return r.forward(ctx)
 	}
 	var failed []error
-	for _, host := range r.here.Hosts {
+	for _, host := range brokerHosts(r.here, r.settings.Clouds[r.record.Cloud]) {
 		url, err := broker.Listen(ctx, host.String())
 		if err != nil {
 			failed = append(failed, fmt.Errorf("listen at %s: %w", host, err))
@@ -253,6 +253,9 @@ func (r *run) launchAll(ctx context.Context, plan []deploy.Item) error {
 		return r.cloudError(err)
 	}
 	r.printMachines()
+	if text := r.env.copies.String(); text != "" {
+		r.out.say("\nAgent: %s.\n", text)
+	}
 	r.out.say("\nLaunching %s... done.\n", r.launch.Handle)
 	r.out.event(Event{Event: "launched", Handle: r.launch.Handle})
 	return nil
@@ -296,7 +299,12 @@ func (r *run) begin(unlock func()) error {
 	r.out.logTo(io.MultiWriter(info, debug))
 	r.log = slog.New(slog.NewTextHandler(debug, &slog.HandlerOptions{Level: slog.LevelDebug})).With("launch", r.record.Launch)
 	r.log.Info("run", "handle", r.launch.Handle, "cloud", r.record.Cloud, "source", r.record.Source, "expires", r.record.Expires)
+	r.env.listener.Store(&listener{
+		log:  func(who, line string) { r.log.Debug("from a machine", "machine", who, "line", line) },
+		note: func(who, line string) { r.out.warn("%s: %s\n", printable(who), printable(line)) },
+	})
 	r.close = func() {
+		r.env.listener.Store(nil)
 		r.out.logTo(nil)
 		_ = info.Close() // a log that cannot be finished harms nothing
 		_ = debug.Close()
@@ -307,12 +315,11 @@ func (r *run) begin(unlock func()) error {
 
 func (r *run) cloudError(err error) error {
 	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.doctorAdvice("--cloud", r.record.Cloud)}
-	var hint interface{ Hint() string }
-	if errors.As(err, &hint) {
-		f.Advice = hint.Hint()
+	if hint := hintOf(err); hint != "" {
+		f.Advice = hint
 	}
 	if errors.Is(err, cloud.ErrNoCapacity) {
-		f.Advice = "ask for fewer instances, or try again when others have ended"
+		f.Advice = r.roomAdvice(r.record.Cloud)
 	}
 	return f
 }

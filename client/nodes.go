@@ -62,12 +62,13 @@ func (s *session) withContext(ctx context.Context, record history.Record, ask fu
 func (s *session) contextGone(record history.Record) error {
 	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("the context of %s is gone", record.Handle),
 		Advice: "it ends with its launch; the reports of the run are in " + filepath.Join(s.historyDir(), record.Handle)}
-	over := s.env.Now().Sub(record.Expires)
 	switch {
 	case record.State == history.Terminated:
 		f.Text += ": it was terminated"
-	case over > 0:
-		f.Text += fmt.Sprintf(": its time was over %s ago", spanText(over))
+	case record.Over(s.env.Now()):
+		f.Text += fmt.Sprintf(": its time was over %s ago", spanText(s.env.Now().Sub(record.Expires)))
+	case record.Expires.IsZero():
+		f.Advice = "its time at the broker may have been over (--expires, \"nimbus extend\"), its machines go on; the reports of the run are in " + filepath.Join(s.historyDir(), record.Handle)
 	}
 	return f
 }

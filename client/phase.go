@@ -26,7 +26,7 @@ func stateNow(record history.Record, instances []cloud.Instance, now time.Time) 
 	switch {
 	case record.State == history.Terminated || record.State == history.Failed || len(instances) > 0:
 		return record.State
-	case !record.Expires.After(now):
+	case record.Over(now):
 		return stateExpired
 	case record.State != history.Launching:
 		return stateGone
@@ -36,7 +36,7 @@ func stateNow(record history.Record, instances []cloud.Instance, now time.Time) 
 
 // outcome is what remains to be said of a launch when it is terminated.
 func outcome(record history.Record, now time.Time) string {
-	if record.State != history.Failed && !record.Expires.After(now) {
+	if record.State != history.Failed && record.Over(now) {
 		return history.Expired
 	}
 	return record.State

@@ -12,6 +12,9 @@ import (
 // show: the user's own directory, and what the settings put elsewhere.
 func (env *Env) private(s settings.Settings) ([]string, error) {
 	paths := []string{env.Home, env.StateDir, env.ConfigDir, s.HistoryDir, s.BrokerKey, s.BrokerCA}
+	for _, c := range s.Clouds {
+		paths = append(paths, c.Key)
+	}
 	if s.SSHKey != "" {
 		public, err := filepath.Abs(env.expand(s.SSHKey))
 		if err != nil {

@@ -27,7 +27,7 @@ func (s *session) inside(handle string) (history.Record, error) {
 	switch {
 	case record.State == history.Terminated:
 		why = "it was terminated"
-	case !record.Expires.After(s.env.Now()):
+	case record.Over(s.env.Now()):
 		why = "its time is over"
 	case len(record.Instances) == 0:
 		why = "it has no machines"
@@ -42,7 +42,7 @@ func (s *session) inside(handle string) (history.Record, error) {
 // code: directly where the cloud can do that, else by the ssh program of this
 // machine.
 func (s *session) runIn(ctx context.Context, record history.Record, i history.Instance, p cloud.Program) (int, error) {
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return 0, err
 	}

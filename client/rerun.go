@@ -122,6 +122,13 @@ func (s *session) rerun(ctx context.Context, handle, from string, words []string
 		s.out.document([]Rerun{})
 		return nil
 	}
+	driver, err := s.cloudOf(record)
+	if err != nil {
+		return err
+	}
+	if err := s.wayThrough(ctx, driver, record); err != nil {
+		return err
+	}
 	before := map[string]time.Time{} // when each node reported last
 	for _, n := range nodes {
 		before[n.Node] = n.Reported

@@ -154,7 +154,7 @@ func (s *session) resumed(launch *history.Launch, timeout string, keep bool) (*r
 		record.Run.Timeout = history.Span(span)
 	}
 	record.Run.Keep = record.Run.Keep || keep || record.State == history.Kept
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (s *session) refuseEnded(record history.Record) error {
 			Advice: "to clean up: " + s.command("terminate", "--handle", record.Handle)}
 	case record.State == history.Failed:
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s failed, and was ended: there is nothing to resume", record.Handle), Advice: again}
-	case !record.Expires.After(s.env.Now()):
+	case record.Over(s.env.Now()):
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("the hours of %s were over at %s: there is nothing to resume", record.Handle,
 			record.Expires.Local().Format("2006-01-02 15:04:05")), Advice: again + ", with more --hours"}
 	case record.Definition == nil || len(record.Definition.Workspaces) == 0:

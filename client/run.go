@@ -23,18 +23,17 @@ type runOptions struct {
 	file    string // cluster definition
 	image   string // or one machine of this image
 	hours   time.Duration
-	timeout time.Duration
+	timeout time.Duration // 0: as long as the machines or, where those go on, the context
 	expires time.Duration // of the context; 0: the hours plus a day
 	keep    bool
 	changes cluster.Changes
 	open    bool // the context is not locked: data may be added
 	noWait  bool
 	dry     bool // only say what would be
-}
 
-// graceOfContext is how long a broker remembers a context after its machines
-// have ended: reports may be asked for the day after.
-const graceOfContext = 24 * time.Hour
+	hoursGiven bool // else they are the default
+	endless    bool // the cloud has no use for hours
+}
 
 var runHelp = helpText{"launch a cluster, or one machine", `Usage:
   nimbus run --cluster FILE [--hours H] [OPTIONS]
@@ -53,16 +52,19 @@ Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
   nimbus run --cluster big.xml --quantity worker=8 --set release=12 --dry-run
+  nimbus run --cluster hello-cluster.xml --hosts hosts.ini
   nimbus run --name debian --json
 
 Options:
   --cluster FILE      cluster definition; "nimbus validate FILE" checks it
   --name IMAGE        one machine of this image, without a context
   --hours H           how long the instances live, such as 1, 0.5, 90m or 2d
-                      (default 1)
+                      (default 1). Where a cloud never ends them by itself
+                      (hosts that run already), it does not apply
   --timeout MINUTES   give up when not all is ready by then (default 20)
   --expires HOURS     how long the broker keeps the context
-                      (default: the hours plus a day)
+                      (default: the hours plus a day; 30 days where hours do
+                      not apply)
   --keep              leave everything running when something fails
   --dry-run           only say what would be launched where, and who waits for
                       whom; nothing is made or changed
@@ -72,6 +74,10 @@ Options:
                       inject" has added data and "nimbus lock" lets them go on.
                       The run waits too, without --timeout as long as the hours` + changesHelp + `
   --cloud NAME        cloud to use, by its name in the settings
+  --hosts FILE        no new machines, but those of this file, which run already
+                      and are reached by SSH; docs/hosts.md explains it
+  --host-keys HOW     of these hosts: "strict" (the default) takes only keys that
+                      known_hosts has, "accept-new" adds those of unknown hosts
   --broker URL        broker to use instead of one of your own
   --ssh-key FILE      public key that the instances let in
   --known-hosts FILE  file for new host keys; "none" leaves all files alone
@@ -87,7 +93,7 @@ SIGHUP, and what was launched goes on.
 `}
 
 func (env *Env) runCommand() *cli.Command {
-	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
+	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "hosts", "host-keys", "broker", "ssh-key", "known-hosts")...)
 	for _, name := range []string{"keep", "dry-run", "no-wait", "no-ctx-lock"} {
 		flags = append(flags, &cli.BoolFlag{Name: name})
 	}
@@ -145,11 +151,9 @@ func (env *Env) parseRun(c *cli.Context) (o runOptions, err error) {
 			return o, err
 		}
 	}
-	if o.expires == 0 {
-		o.expires = o.hours + graceOfContext
-	}
+	o.hoursGiven = c.IsSet("hours")
 	if o.open && !c.IsSet("timeout") {
-		o.timeout = o.hours // somebody has to lock the context
+		o.timeout = 0
 	}
 	if o.image != "" {
 		for _, option := range []string{"no-ctx-lock", "quantity", "data", "set"} {
@@ -212,6 +216,10 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.settle(driver)
+	if err := s.wayFor(driver, def); err != nil {
+		return nil, err
+	}
 	if _, err := s.limits(ctx, driver, def); err != nil {
 		return nil, err
 	}
@@ -225,7 +233,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err := s.keeps(); err != nil {
 		return nil, err
 	}
-	key, err := loginkey.Find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
+	key, err := s.loginKey(loginkey.Find)
 	if err != nil {
 		return nil, s.keyFailure(err)
 	}
@@ -235,6 +243,10 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 		if private, err = filepath.Abs(private); err != nil {
 			return nil, &Failure{Code: exitFailed, Text: err.Error()}
 		}
+	}
+	ran := &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private}
+	if err := s.remember(ran); err != nil {
+		return nil, err
 	}
 	h, err := s.history()
 	if err != nil {
@@ -253,14 +265,23 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
 	r.record = history.Record{
 		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
-		Created: now, Expires: now.Add(o.hours), State: history.Launching,
-		Run: &history.Run{Timeout: history.Span(o.timeout), Keep: o.keep, KnownHosts: hosts, SSHKey: private},
+		Created: now, Expires: o.end(now), State: history.Launching,
+		Run: ran,
 	}
 	if err := r.begin(unlock); err != nil {
 		unlock()
 		return nil, err
 	}
 	return r, nil
+}
+
+// loginKey is the key that new machines let in; hosts that run already let in
+// whom they let in.
+func (s *session) loginKey(find func(file, home, stateDir string) (loginkey.Key, error)) (loginkey.Key, error) {
+	if s.overSSH(s.settings.Cloud) {
+		return loginkey.Key{}, nil
+	}
+	return find(s.env.expand(s.settings.SSHKey), s.env.Home, s.env.StateDir)
 }
 
 // definition reads the cluster file, or makes the cluster of one machine.
@@ -295,8 +316,7 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 	}
 	limits, err := limiter.Limits(ctx, deploy.Demand(def))
 	if errors.Is(err, cloud.ErrNoCapacity) {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err),
-			Advice: "ask for fewer instances, or try again when others have ended"}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err), Advice: s.roomAdvice(s.settings.Cloud)}
 	}
 	if err != nil {
 		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", s.settings.Cloud, err)}

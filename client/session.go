@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,6 +24,9 @@ type session struct {
 	settings settings.Settings
 	out      *output
 	extra    []string // options that a command in a hint must repeat
+
+	driversMu sync.Mutex
+	drivers   map[string]cloud.Driver // of launches on hosts, whose connections are kept
 }
 
 // open reads the settings of a command; what the command line says wins.
@@ -48,7 +52,14 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 		}
 	}
 	s.useBroker(c.String("broker"))
-	if err := s.settings.Validate(); err != nil {
+	if err := s.useHosts(c.String("hosts"), c.String("host-keys"), c.String("cloud") != ""); err != nil {
+		return nil, err
+	}
+	err = s.settings.Validate()
+	if err == nil {
+		err = checkHosts(s.settings)
+	}
+	if err != nil {
 		return nil, &Failure{Code: exitUsage, Text: err.Error(), Advice: settingsAdvice}
 	}
 	return s, nil
@@ -138,7 +149,11 @@ func (s *session) cloud(name string) (cloud.Driver, error) {
 	}
 	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
+		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
+		if hint := hintOf(err); hint != "" {
+			f.Code, f.Advice = exitUsage, hint
+		}
+		return nil, f
 	}
 	return driver, nil
 }

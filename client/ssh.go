@@ -26,8 +26,10 @@ var sshHelp = helpText{"log in to a machine of a cluster, or run a command there
 
 Logs in to a node. Of a role or a workspace with several nodes it is the first.
 The ssh program of this machine is used where the node lets people in that way;
-a sandbox on this machine is entered without it otherwise. As with ssh, the
-words of a command are joined and parsed by a shell there.
+a sandbox on this machine is entered without it otherwise. Hosts that ran before
+("run --hosts") are entered with the user, key, port and jump host of the launch.
+Wherever it is, one is root there, by sudo if need be. As with ssh, the words of
+a command are joined and parsed by a shell there.
 
 Examples:
   nimbus ssh head-0
@@ -79,7 +81,7 @@ func (s *session) ssh(ctx context.Context, handle, target, command string, enter
 	if len(found) > 1 {
 		s.out.warn("%s, the first of %d\n", i.Node, len(found))
 	}
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (s *session) ssh(ctx context.Context, handle, target, command string, enter
 	if enter && !canEnter {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("cloud %q has no way into its machines but SSH", record.Cloud), Advice: "leave out --enter"}
 	}
-	if !enter {
+	if !enter && !s.overSSH(record.Cloud) { // the driver knows the way to hosts, ssh may not
 		problem := s.becomeSSH(record, i, command, tty)
 		if problem == nil {
 			return nil

@@ -114,15 +114,16 @@ func (s *session) statusOfAll(ctx context.Context) error {
 // judge fills in the rows whose record could be read, and returns how many
 // clouds and brokers could not be asked.
 func (s *session) judge(ctx context.Context, list []LaunchStatus, records []*history.Record) (unasked int) {
-	var names, urls []string
+	var asked []history.Record
+	var urls []string
 	for _, r := range records {
 		if r != nil && mayRun(*r) {
-			names = append(names, r.Cloud)
+			asked = append(asked, *r)
 		}
 	}
-	view := survey{clouds: s.askClouds(ctx, names, "")}
+	view := survey{clouds: s.askClouds(ctx, asked, "")}
 	for _, r := range records {
-		if r != nil && mayRun(*r) && contextMatters(*r) && len(view.clouds[r.Cloud].of(r.Launch)) > 0 {
+		if r != nil && mayRun(*r) && contextMatters(*r) && len(view.clouds[s.place(*r)].of(r.Launch)) > 0 {
 			urls = append(urls, r.Context.Broker)
 		}
 	}
@@ -170,7 +171,7 @@ func (s *session) row(record history.Record, view survey) LaunchStatus {
 	if !mayRun(record) {
 		return status
 	}
-	answer := view.clouds[record.Cloud]
+	answer := view.clouds[s.place(record)]
 	if answer.err != nil {
 		status.unasked, status.Phase, status.Notes = true, unknown, []string{answer.err.Error()}
 		return status
@@ -250,9 +251,17 @@ func incomplete(unread, unasked int) error {
 	return f
 }
 
+// noEnd is the time left of what runs until somebody ends it.
+const noEnd = "no end"
+
 // left is how long a launch will last, if anything of it does.
 func (s *session) left(l LaunchStatus) string {
-	if left := l.Expires.Sub(s.env.Now()); left > 0 && l.Running > 0 {
+	left := l.Expires.Sub(s.env.Now())
+	switch {
+	case l.Running == 0:
+	case l.Expires.IsZero():
+		return noEnd
+	case left > 0:
 		return spanText(left)
 	}
 	return "-"

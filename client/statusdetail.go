@@ -41,8 +41,9 @@ func (s *session) detail(ctx context.Context, record history.Record) (d LaunchDe
 		d.LaunchStatus = s.row(record, survey{})
 		return d, 0
 	}
-	answer := s.askClouds(ctx, []string{record.Cloud}, record.Launch)[record.Cloud]
-	view := survey{clouds: map[string]listing{record.Cloud: answer}, brokers: map[string]contexts{}}
+	place := s.place(record)
+	answer := s.askClouds(ctx, []history.Record{record}, record.Launch)[place]
+	view := survey{clouds: map[string]listing{place: answer}, brokers: map[string]contexts{}}
 	if answer.err != nil {
 		d.LaunchStatus = s.row(record, view)
 		d.Instances = record.Instances
@@ -115,7 +116,11 @@ func (s *session) detailText(d LaunchDetail) string {
 		fmt.Fprintf(&b, " (%s)", d.Phase)
 	}
 	fmt.Fprintf(&b, ", launched %s ago", spanText(now.Sub(d.Created)))
-	if left := s.left(d.LaunchStatus); left != "-" {
+	switch left := s.left(d.LaunchStatus); left {
+	case "-":
+	case noEnd:
+		b.WriteString(", goes on until you end it")
+	default:
 		fmt.Fprintf(&b, ", ends in %s", left)
 	}
 	b.WriteString("\n")

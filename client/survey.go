@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nimbus/broker/wire"
+	"nimbus/client/history"
 	"nimbus/cloud"
 )
 
@@ -20,7 +21,7 @@ const (
 // A survey holds what clouds and brokers said of launches. Each of them is
 // asked once, however many launches it has, and all at the same time.
 type survey struct {
-	clouds  map[string]listing
+	clouds  map[string]listing  // as place says
 	brokers map[string]contexts // by URL; "": this user's own
 }
 
@@ -30,15 +31,36 @@ type contexts struct {
 	err  error
 }
 
-// askClouds lists what runs in these clouds, of one launch or of all.
-func (s *session) askClouds(ctx context.Context, names []string, launch string) map[string]listing {
-	return askAll(ctx, cloudPatience, names, func(ctx context.Context, name string) (l listing) {
-		driver, err := s.cloud(name)
+// place is where the answer about a launch is found: its cloud is asked once
+// for all launches. Hosts that run already are asked for each launch: others
+// have other hosts, one of which may not answer.
+func (s *session) place(record history.Record) string {
+	if s.overSSH(record.Cloud) {
+		return record.Cloud + " " + record.Launch
+	}
+	return record.Cloud
+}
+
+// askClouds lists what runs where these launches are, of one launch or of all.
+func (s *session) askClouds(ctx context.Context, records []history.Record, launch string) map[string]listing {
+	var places []string
+	by := map[string]history.Record{}
+	for _, r := range records {
+		places = append(places, s.place(r))
+		by[s.place(r)] = r
+	}
+	return askAll(ctx, cloudPatience, places, func(ctx context.Context, place string) (l listing) {
+		record := by[place]
+		which := launch
+		if s.overSSH(record.Cloud) {
+			which = record.Launch
+		}
+		driver, err := s.cloudOf(record)
 		if err == nil {
-			l.instances, err = driver.List(ctx, launch)
+			l.instances, err = driver.List(ctx, which)
 		}
 		if err != nil {
-			l.err = fmt.Errorf("what runs in cloud %q could not be asked: %w", name, err)
+			l.err = fmt.Errorf("what runs in cloud %q could not be asked: %w", record.Cloud, err)
 		}
 		return l
 	})

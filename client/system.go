@@ -20,8 +20,8 @@ import (
 	"nimbus/broker"
 	"nimbus/broker/wire"
 	"nimbus/client/settings"
-	"nimbus/cloud"
 	"nimbus/cloud/local"
+	"nimbus/install"
 )
 
 // System is the environment of a program that somebody called: command is how,
@@ -123,21 +123,8 @@ const (
 	launchThere = "/opt/nimbus/ctx/launch.sh"
 )
 
-// openCloud makes the driver of a cloud. A sandbox runs the agent out of this
-// binary, as an image with Nimbus installed would.
-func (env *Env) openCloud(name string, s settings.Settings) (cloud.Driver, error) {
-	c := s.Clouds[name]
-	if c.Driver != "local" {
-		return nil, fmt.Errorf("there is no driver %q", c.Driver)
-	}
-	o, err := env.localOptions(name, s)
-	if err != nil {
-		return nil, err
-	}
-	return local.New(o)
-}
-
-// localOptions is what the settings say of a cloud on this machine.
+// localOptions is what the settings say of a cloud on this machine. A sandbox
+// runs the agent out of this binary, as an image with Nimbus installed would.
 func (env *Env) localOptions(name string, s settings.Settings) (local.Options, error) {
 	c := s.Clouds[name]
 	hide, err := env.private(s)
@@ -160,7 +147,16 @@ func (env *Env) localOptions(name string, s settings.Settings) (local.Options, e
 		o.Subnets = subnets
 	}
 	for image, i := range c.Images {
-		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description}
+		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description, Own: ownAgent(i.Root)}
 	}
 	return o, nil
+}
+
+// ownAgent is the home of an agent that an image has itself: its sandboxes are
+// configured by that one.
+func ownAgent(root string) []string {
+	if info, err := os.Lstat(filepath.Join(root, binaryThere)); root == "" || root == "/" || err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	return []string{"/" + install.Home}
 }

@@ -49,7 +49,7 @@ func (s *session) current(handle string) (*history.Launch, history.Record, error
 
 // alive tells whether a launch may have machines now, as its record says.
 func alive(r history.Record, now time.Time) bool {
-	return r.State != history.Terminated && r.State != history.Failed && r.Expires.After(now)
+	return r.State != history.Terminated && r.State != history.Failed && !r.Over(now)
 }
 
 // targets finds the instances of a launch that a word means: a node, a

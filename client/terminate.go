@@ -170,7 +170,7 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 		}
 		return t, nil
 	}
-	driver, err := s.cloud(record.Cloud)
+	driver, err := s.cloudOf(record)
 	if err != nil {
 		return t, err
 	}

@@ -15,14 +15,16 @@ import (
 )
 
 // knownHostsFile is the file that new host keys go into; empty: none.
-func (s *session) knownHostsFile() (string, error) {
-	switch file := s.settings.KnownHosts; file {
+func (s *session) knownHostsFile() (string, error) { return s.env.knownHostsFile(s.settings) }
+
+func (env *Env) knownHostsFile(s settings.Settings) (string, error) {
+	switch file := s.KnownHosts; file {
 	case settings.KnownHostsOff:
 		return "", nil
 	case "":
-		return filepath.Join(s.env.Home, ".ssh", "known_hosts"), nil
+		return filepath.Join(env.Home, ".ssh", "known_hosts"), nil
 	default:
-		abs, err := filepath.Abs(s.env.expand(file))
+		abs, err := filepath.Abs(env.expand(file))
 		if err != nil {
 			return "", &Failure{Code: exitUsage, Text: fmt.Sprintf("known_hosts %q: %v", file, err)}
 		}
@@ -111,6 +113,11 @@ func (r *run) trust() {
 		hosts := []string{f.ip}
 		if f.hostname != "" {
 			hosts = []string{f.hostname, f.ip}
+		}
+		if r.overSSH(r.record.Cloud) {
+			// Its address is known by lines of the user's own, which stay when
+			// the launch has ended.
+			hosts = hosts[:1]
 		}
 		entries = append(entries, knownhosts.Entry{Hosts: hosts, Key: f.key, Label: hosts[0] + f.label})
 	}
@@ -208,7 +215,7 @@ func (s *session) forgetExpired(h *history.History) {
 	}
 	for _, l := range launches {
 		record, err := l.Record()
-		if err != nil || record.KnownHosts == nil || s.env.Now().Before(record.Expires) {
+		if err != nil || record.KnownHosts == nil || !record.Over(s.env.Now()) {
 			continue
 		}
 		unlock, err := l.Lock()
@@ -251,6 +258,11 @@ func (r *run) logins() []Login {
 	}
 	var list []Login
 	for _, m := range machines {
+		if r.overSSH(r.record.Cloud) { // port, key, jump host, sudo: we know them all
+			node := m.Node.String()
+			list = append(list, Login{node, r.command("ssh", "--handle", r.launch.Handle, node)})
+			continue
+		}
 		ip := wanted[m.Node.String()]
 		if len(wanted) == 0 && len(m.Addresses) > 0 && m.Addresses[0].IP.IsValid() {
 			ip = m.Addresses[0].IP.String()

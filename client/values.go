@@ -45,6 +45,7 @@ const (
 	phases      kind = "phases"
 	levels      kind = "levels"
 	logForms    kind = "log forms"
+	keyForms    kind = "ways with host keys"
 )
 
 // optionKinds says what the options are, wherever they are; "COMMAND NAME"
@@ -52,7 +53,8 @@ const (
 var optionKinds = map[string]kind{
 	"handle": handles, "node": nodes, "role": roles, "workspace": workspaces, "cloud": clouds, "broker": brokers, "broker-url": brokers,
 	"cluster": definitions, "run name": images, "image": images,
-	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
+	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "prefix": dirs, "root": dirs, "binary": files, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
+	"hosts": files, "host-keys": keyForms,
 	"quantity": quantities, "data": givenData, "set": variables, "inject name": data, "new role": nothing,
 	"ca": files, "key": files, "file": files, "manifest": files, "bootstrap": files, "broker data": dirs,
 	"format": formats, "json": jsonForms, "from": phases, "log-level": levels, "log-format": logForms,
@@ -71,7 +73,7 @@ var manyArguments = []string{"rerun", "cp", "validate"}
 var fixed = map[kind][]string{
 	shells: {"bash", "zsh", "fish"}, formats: {"mermaid", "dot"}, jsonForms: {"stream"},
 	phases: {"0-etchosts", "sshd", "1-ipandhost", "2-thishost", "3-data", "4-restarts", "5-thishost-finalize"},
-	levels: {"debug", "info", "warn", "error"}, logForms: {"text", "json"},
+	levels: {"debug", "info", "warn", "error"}, logForms: {"text", "json"}, keyForms: {settings.HostKeysStrict, settings.HostKeysAcceptNew},
 }
 
 // needRunning are the commands that need machines that run: other handles are

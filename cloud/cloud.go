@@ -42,7 +42,7 @@ type Preparer interface {
 type Preparation struct {
 	Launch   string
 	Networks map[string]int // network name → how many NICs it will get
-	Expires  time.Time      // when everything of the launch ends by itself
+	Expires  time.Time      // when everything of the launch ends by itself; zero: not by itself
 }
 
 // Prepared is what Prepare made.
@@ -169,7 +169,7 @@ type Request struct {
 	Networks   []string  // network name of each NIC, in order
 	UserData   []byte    // given to the instance as it is
 	PublicKeys []string  // authorized_keys lines for the login user
-	Expires    time.Time // when the instance ends by itself, where the driver can do that
+	Expires    time.Time // when the instance ends by itself; zero where the driver is no Extender
 }
 
 // Instance is a machine that a cloud started.
@@ -185,7 +185,7 @@ type Instance struct {
 	Login     string    `json:"login"`            // user name that PublicKeys let in by SSH; empty: nobody gets in that way
 	HostKey   string    `json:"host_key,omitempty"`
 	Created   time.Time `json:"created"`
-	Expires   time.Time `json:"expires"`
+	Expires   time.Time `json:"expires,omitzero"` // zero: not by itself
 }
 
 // Address is where one NIC of an instance can be reached.

@@ -111,13 +111,23 @@ func (r *Run) check() error {
 	if r.Timeout <= 0 {
 		return fmt.Errorf("timeout: %v is no time to wait", time.Duration(r.Timeout))
 	}
-	for _, f := range []struct{ name, path string }{{"known_hosts", r.KnownHosts}, {"ssh_key", r.SSHKey}} {
+	for _, f := range []struct{ name, path string }{{"known_hosts", r.KnownHosts}, {"ssh_key", r.SSHKey}, {"hosts_file", r.HostsFile}} {
 		if err := checkText(f.name, f.path, 4096); err != nil {
 			return err
 		}
 		// Who goes on may do so somewhere else.
 		if f.path != "" && !filepath.IsAbs(f.path) {
 			return fmt.Errorf("%s: %q must be an absolute path", f.name, f.path)
+		}
+	}
+	for group, hosts := range r.Hosts {
+		if err := checkText("hosts", group, 256); err != nil {
+			return err
+		}
+		for _, host := range hosts {
+			if err := checkText("hosts", host, 1<<10); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

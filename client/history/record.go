@@ -15,7 +15,7 @@ type Record struct {
 	Cloud      string              `json:"cloud"`  // name in the config
 	Source     string              `json:"source"` // definition file
 	Created    time.Time           `json:"created"`
-	Expires    time.Time           `json:"expires"`
+	Expires    time.Time           `json:"expires,omitzero"` // zero: it does not end by itself
 	Definition *cluster.Definition `json:"definition,omitempty"`
 	Context    *Context            `json:"context,omitempty"`     // nil: no contextualization
 	Instances  []Instance          `json:"instances,omitempty"`   // what was launched
@@ -26,6 +26,12 @@ type Record struct {
 	Run        *Run                `json:"run,omitempty"`     // nil: not recorded
 }
 
+// Over tells whether the time of the launch is over, so that it has ended by
+// itself.
+func (r *Record) Over(now time.Time) bool {
+	return !r.Expires.IsZero() && !r.Expires.After(now)
+}
+
 // Run is what the command line and the settings of a run said, as far as
 // somebody who goes on with it must know.
 type Run struct {
@@ -33,6 +39,10 @@ type Run struct {
 	Keep       bool   `json:"keep,omitempty"`
 	KnownHosts string `json:"known_hosts,omitempty"` // file for new host keys; empty: none
 	SSHKey     string `json:"ssh_key,omitempty"`     // private key that ssh must be told of; empty: it finds its own
+	// Hosts that the launch may have, where its cloud is hosts that run
+	// already: workspace or "*" → user@address:port.
+	Hosts     map[string][]string `json:"hosts,omitempty"`
+	HostsFile string              `json:"hosts_file,omitempty"` // that said so
 }
 
 // Span is a length of time, written as "20m0s".

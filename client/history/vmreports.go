@@ -52,7 +52,7 @@ func vmReport(i *Instance) string {
 	line("Image", i.Image)
 	line("Login", i.Login)
 	line("Created", localTime(i.Created))
-	line("Ends", localTime(i.Expires))
+	line("Ends", orElse(localTime(i.Expires), "not by itself"))
 	b.WriteString(heading("ADDRESSES"))
 	for _, a := range i.Addresses {
 		line(oneLine(orElse(a.Network, "network")), addressText(a))

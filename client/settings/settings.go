@@ -116,7 +116,7 @@ const maxFile = 1 << 20
 
 // Default is what holds when no file says anything.
 func Default() Settings {
-	return Settings{Cloud: "local", Clouds: map[string]Cloud{"local": {Driver: "local"}}}
+	return Settings{Cloud: "local", Clouds: map[string]Cloud{"local": {Driver: "local"}, "ssh": {Driver: "ssh"}}}
 }
 
 // Load reads a settings file over the defaults. A file that does not exist is

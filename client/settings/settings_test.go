@@ -56,10 +56,16 @@ func TestLoadRefuses(t *testing.T) {
 		{"[clod.local]\ndriver = \"local\"\n", `:1: unknown setting "clod.local"`},
 		{"cloud = \n", ":1:"},
 		{"broker = \"http://x\"\n", `broker: broker URL "http://x" must read https://host:port`},
-		{"cloud = \"moon\"\n", `cloud: there is no cloud "moon" (there are: local)`},
+		{"cloud = \"moon\"\n", `cloud: there is no cloud "moon" (there are: local, ssh)`},
 		{"[clouds.x]\ndriver = \"vws\"\n", `clouds.x.driver: there is no driver "vws" (there are: command, local, ssh)`},
 		{"[clouds.local]\nsubnets = \"10.0.0.0/24\"\n", `clouds.local.subnets: "10.0.0.0/24" must be`},
 		{"[clouds.local.images.a]\nroot = \"srv\"\n", `clouds.local.images.a.root: "srv" must begin with a slash`},
+		{"[clouds.ssh]\nhosts_file = \"h\"\nhosts.worker = [\"10.0.0.1\"]\n", `clouds.ssh.hosts_file: there are hosts in the settings, too: leave one of them out`},
+		{"[clouds.local]\nhosts_file = \"h\"\n", `clouds.local.hosts_file: this is for driver ssh; the cloud has driver local`},
+		{"[clouds.ssh]\ncommand = \"h\"\n", `clouds.ssh.command: this is for driver command; the cloud has driver ssh`},
+		{"[clouds.vms]\ndriver = \"command\"\n", `clouds.vms.command: driver command needs the program`},
+		{"[clouds.ssh]\nuser = \"-oProxyCommand=x\"\n", `clouds.ssh.user: "-oProxyCommand=x" is no user name`},
+		{"[clouds.ssh]\nhost_keys = \"no\"\n", `clouds.ssh.host_keys: "no" must be "strict" or "accept-new"`},
 	} {
 		if _, err := Load(write(t, c.text), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %q", c.text, err, c.want)

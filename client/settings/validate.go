@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,6 +16,8 @@ import (
 
 // drivers are the ways to speak to a cloud that this version has.
 var drivers = []string{"command", "local", "ssh"}
+
+var userName = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$`)
 
 // Validate names the first field that cannot be right, and its value.
 func (s *Settings) Validate() error {
@@ -47,6 +50,32 @@ func (c Cloud) validate() error {
 		if err != nil || !p.Addr().Is4() || p.Bits() > 22 {
 			return fmt.Errorf("subnets: %q must be an IPv4 network of /22 or larger, such as \"10.78.0.0/16\"", c.Subnets)
 		}
+	}
+	for _, f := range []struct {
+		field   string
+		given   bool
+		drivers []string
+	}{
+		{"subnets", c.Subnets != "", []string{"local"}},
+		{"command", c.Command != "", []string{"command"}},
+		{"hosts_file", c.HostsFile != "", []string{"ssh"}},
+		{"hosts", c.Hosts != nil, []string{"ssh"}},
+		{"user", c.User != "", []string{"ssh", "command"}},
+		{"key", c.Key != "", []string{"ssh"}},
+		{"jump", c.Jump != "", []string{"ssh"}},
+		{"host_keys", c.HostKeys != "", []string{"ssh"}},
+	} {
+		if f.given && !slices.Contains(f.drivers, c.Driver) {
+			return fmt.Errorf("%s: this is for driver %s; the cloud has driver %s", f.field, strings.Join(f.drivers, " or "), c.Driver)
+		}
+	}
+	switch {
+	case c.Driver == "command" && c.Command == "":
+		return errors.New("command: driver command needs the program that starts and ends machines")
+	case c.HostsFile != "" && c.Hosts != nil:
+		return errors.New("hosts_file: there are hosts in the settings, too: leave one of them out")
+	case !userName.MatchString(c.User):
+		return fmt.Errorf("user: %q is no user name", c.User)
 	}
 	if c.BrokerAddress != "" {
 		if ip, err := netip.ParseAddr(c.BrokerAddress); err != nil || ip.IsUnspecified() || ip.IsMulticast() {
