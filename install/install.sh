@@ -3,7 +3,7 @@
 # somewhere, a broker, or the client. This script only brings the right program
 # here and checks it; the program does the rest ("nimbus agent install").
 #
-#   curl -fsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
+#   curl -qfsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
 #   ./install.sh agent [--root DIR] [--from DIR]
 #
 # A broker that hands this out fills in where it is and what it hands out; a
@@ -14,6 +14,7 @@
 # script that arrived in part does nothing at all.
 {
 set -eu
+umask 022
 
 # Filled in by the broker; each value is one word of the shell.
 brokers=''
@@ -179,6 +180,18 @@ leave() {
 	exit "$code"
 }
 
+# verifynot busybox wget, or its name alone, by the right option: some know one,
+# and some refuse it.
+verifynot() {
+	applet=$1
+	shift
+	if [ "$applet" = busybox ]; then
+		applet="busybox wget"
+		shift
+	fi
+	$applet --no-check-certificate "$@" || $applet "$@"
+}
+
 # download NAME: from the first broker that has it, to $work/NAME.
 download() {
 	[ -n "$brokers" ] || fail "this install.sh knows no broker, and there is no program beside it" \
@@ -201,9 +214,9 @@ download() {
 			set -- "$1" wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$1" "$broker/download/$1"
 		elif have wget; then
 			# That of busybox cannot verify a server: the sum below decides alone.
-			set -- "$1" wget -q -T 60 -O "$work/$1" "$broker/download/$1"
-		elif have busybox && busybox wget --help >/dev/null 2>&1; then
-			set -- "$1" busybox wget -q -T 60 -O "$work/$1" "$broker/download/$1"
+			set -- "$1" verifynot wget -q -T 60 -O "$work/$1" "$broker/download/$1"
+		elif have busybox && busybox wget --help 2>&1 | grep -q Usage; then
+			set -- "$1" verifynot busybox wget -q -T 60 -O "$work/$1" "$broker/download/$1"
 		else
 			fail "there is neither curl nor wget here" "install one of them, or fetch $broker/download/$1 elsewhere and say --from DIR"
 		fi
@@ -218,7 +231,7 @@ download() {
 		set -- "$wanted"
 		case "$trouble" in
 		*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
-		*write* | *[Ss]pace*) advice="is there space left in ${work%/*}?" ;;
+		*writ* | *[Ss]pace*) advice="is there space left in ${work%/*}?" ;;
 		*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
 		*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
 		esac
