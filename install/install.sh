@@ -1,0 +1,391 @@
+#!/bin/sh
+# Installs Nimbus: the agent into this machine or into an image that is mounted
+# somewhere, a broker, or the client. This script only brings the right program
+# here and checks it; the program does the rest ("nimbus agent install").
+#
+#   curl -fsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
+#   ./install.sh agent [--root DIR] [--from DIR]
+#
+# A broker that hands this out fills in where it is and what it hands out; a
+# copy out of a clone or a release takes the program from the directory that it
+# lies in, without any network. Run it again at will.
+
+# The braces: a shell reads to the last one before it does anything, so a
+# script that arrived in part does nothing at all.
+{
+set -eu
+
+# Filled in by the broker; each value is one word of the shell.
+brokers=''
+broker_id=''
+ca=''
+sums=''
+
+usage() {
+	cat >&2 <<-'END'
+		usage: install.sh agent|broker|client [options]
+		  agent               configures this machine as a node, at boot (as root)
+		  broker              serves contexts to others (as root)
+		  client              launches clusters (as root for all users)
+		  --root DIR          agent, broker: into the image that is mounted at DIR
+		  --arch OS-ARCH      the platform of that image, such as linux-arm64, if not
+		                      the one that its programs are for
+		  --prefix DIR        client: where to (default /usr/local; ~/.local if not root)
+		  --from DIR          take the program from DIR: a release, or bin/nimbus of a clone
+		  --no-boot           agent, broker: nothing is started at boot
+		  --keep-state        agent: keep what an earlier cluster left
+		  --uninstall         take all of it back
+	END
+	exit 1
+}
+
+say() {
+	# A script in a pipe has its shell's name.
+	echo "install.sh: $1: $2" >&2
+}
+
+fail() {
+	say error "$1"
+	[ -z "${2:-}" ] || say hint "$2"
+	exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# platform SYSTEM MACHINE: the name of a build by what uname prints.
+platform() {
+	case $1-$2 in
+	Linux-x86_64 | Linux-amd64) echo linux-amd64 ;;
+	Linux-aarch64 | Linux-arm64) echo linux-arm64 ;;
+	Linux-armv7* | Linux-armv8*) echo linux-armv7 ;;
+	Linux-riscv64) echo linux-riscv64 ;;
+	Linux-ppc64le) echo linux-ppc64le ;;
+	Linux-s390x) echo linux-s390x ;;
+	Darwin-x86_64) echo darwin-amd64 ;;
+	Darwin-arm64) echo darwin-arm64 ;;
+	*) return 1 ;;
+	esac
+}
+
+# elf FILE: the platform that a program of Linux is for, by its first bytes.
+# (0x28 is any 32 bit ARM; older ones than ARMv7 have no build.)
+elf() {
+	head=$(od -An -tx1 -N20 "$1" 2>/dev/null | tr -d ' \n')
+	case $head in
+	7f454c460201*3e00) echo linux-amd64 ;;
+	7f454c460201*b700) echo linux-arm64 ;;
+	7f454c460101*2800) echo linux-armv7 ;;
+	7f454c460201*f300) echo linux-riscv64 ;;
+	7f454c460201*1500) echo linux-ppc64le ;;
+	7f454c460202*0016) echo linux-s390x ;;
+	7f454c46*) echo unknown ;;
+	*) return 1 ;;
+	esac
+}
+
+# inside ROOT: the platform of an image, by the first program that is found in
+# it. What is reached through a symbolic link may be this machine's.
+inside() {
+	for dir in usr usr/bin usr/sbin bin sbin; do
+		case $dir in
+		usr)
+			[ ! -L "$1/usr" ] || { usr=linked; continue; }
+			usr=''
+			continue
+			;;
+		usr/*) [ -z "$usr" ] || continue ;;
+		esac
+		[ -d "$1/$dir" ] && [ ! -L "$1/$dir" ] || continue
+		for file in "$1/$dir"/*; do
+			[ -f "$file" ] && [ ! -L "$file" ] || continue
+			elf "$file" && return 0
+		done
+	done
+	return 1
+}
+
+# sum FILE: its SHA-256.
+sum() {
+	if have sha256sum; then
+		line=$(sha256sum <"$1")
+	elif have shasum; then
+		line=$(shasum -a 256 <"$1")
+	elif have openssl; then
+		line=$(openssl dgst -sha256 -r <"$1")
+	elif have busybox && busybox sha256sum </dev/null >/dev/null 2>&1; then
+		line=$(busybox sha256sum <"$1")
+	else
+		fail "nothing here computes a SHA-256, so the program cannot be checked" "install one of sha256sum (coreutils), shasum, openssl, busybox"
+	fi
+	echo "${line%% *}"
+}
+
+# pinned NAME: the sum of a file in the list.
+pinned() {
+	echo "$sums" | while read -r hex name; do
+		if [ "$name" = "$1" ]; then
+			echo "$hex"
+			break
+		fi
+	done
+}
+
+# names: what there is in the list.
+names() {
+	echo "$sums" | while read -r hex name; do
+		[ -z "$hex" ] || printf ' %s' "${name#nimbus-}"
+	done
+}
+
+# makedir DIR: makes it and those above; remembers them, to take them back.
+made=''
+makedir() {
+	[ ! -d "$1" ] || return 0
+	makedir "$(dirname "$1")"
+	trouble=$(mkdir "$1" 2>&1) || fail "cannot make $1: ${trouble##*: }" "$(writing "$trouble")"
+	made="$1
+$made"
+}
+
+# writing TROUBLE: what to do when something cannot be written.
+writing() {
+	case $1 in
+	*[Rr]ead-only*) echo "it is mounted read-only: mount it for writing (mount -o remount,rw)" ;;
+	*[Ss]pace*) echo "free some space there: the program takes some 20 MB, twice while it is replaced" ;;
+	*[Pp]ermission* | *permitted*) echo "run this as root" ;;
+	*) echo "does that directory belong to you, and has it space?" ;;
+	esac
+}
+
+# workplace DIR: a new directory in DIR, or in one that is made for this, in
+# which programs can be run. Downloads go there: /tmp is often mounted noexec.
+work=''
+workplace() {
+	makedir "$1"
+	work=$1/.nimbus-install.$$
+	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"; }
+	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"
+	chmod 700 "$work/try"
+	if "$work/try" 2>/dev/null; then
+		rm -f "$work/try"
+		return 0
+	fi
+	rm -rf "$work"
+	work=''
+	return 1
+}
+
+# leave: whatever happened, only what the program installed stays.
+leave() {
+	code=$?
+	trap - EXIT
+	[ -z "$work" ] || rm -rf "$work"
+	echo "$made" | while read -r dir; do
+		[ -z "$dir" ] || rmdir "$dir" 2>/dev/null || true
+	done
+	exit "$code"
+}
+
+# download NAME: from the first broker that has it, to $work/NAME.
+download() {
+	[ -n "$brokers" ] || fail "this install.sh knows no broker, and there is no program beside it" \
+		"fetch it from a broker (https://BROKER/install.sh), or say --from DIR: the directory of a release, or a clone after make build"
+	printf '%s' "$ca" >"$work/ca.pem"
+	for broker in $brokers; do
+		say note "fetching $1 from $broker"
+		if have curl; then
+			# The broker is known by its id, whatever its address is called.
+			place=${broker#https://}
+			place=${place%%/*}
+			case $place in
+			*]) place=$place:443 ;;
+			*:*) ;;
+			*) place=$place:443 ;;
+			esac
+			set -- "$1" curl -fsS --connect-timeout 20 --speed-limit 100 --speed-time 60 --cacert "$work/ca.pem" \
+				--connect-to "$broker_id:443:$place" -o "$work/$1" "https://$broker_id/download/$1"
+		elif have wget && wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+			set -- "$1" wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$1" "$broker/download/$1"
+		elif have wget; then
+			# That of busybox cannot verify a server: the sum below decides alone.
+			set -- "$1" wget -q -T 60 -O "$work/$1" "$broker/download/$1"
+		elif have busybox && busybox wget --help >/dev/null 2>&1; then
+			set -- "$1" busybox wget -q -T 60 -O "$work/$1" "$broker/download/$1"
+		else
+			fail "there is neither curl nor wget here" "install one of them, or fetch $broker/download/$1 elsewhere and say --from DIR"
+		fi
+		wanted=$1
+		shift
+		code=0
+		"$@" </dev/null 2>"$work/trouble" || code=$?
+		[ "$code" -ne 0 ] || return 0
+		trouble=$(grep -v '^ *$' "$work/trouble" | tail -n 1)
+		rm -f "$work/$wanted"
+		say note "$broker: ${trouble:-it ended with $code}"
+		set -- "$wanted"
+		case "$trouble" in
+		*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
+		*write* | *[Ss]pace*) advice="is there space left in ${work%/*}?" ;;
+		*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
+		*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
+		esac
+	done
+	fail "$1 could not be fetched: ${trouble:-the download ended with $code}" "$advice"
+}
+
+# check FILE SUM NAME
+check() {
+	got=$(sum "$1")
+	[ "$got" = "$2" ] || fail "$3 is not what it must be: its SHA-256 is $got, expected was $2" \
+		"the file was changed, or did not arrive whole: nothing was installed; fetch it again, and ask whoever runs the broker if that does not help"
+}
+
+# bring PLATFORM: the program for it, checked, to $work/nimbus-PLATFORM.
+bring() {
+	name=nimbus-$1
+	[ ! -e "$work/$name" ] || return 0
+	if [ -z "$from" ]; then
+		hex=$(pinned "$name")
+		if [ -z "$hex" ] && [ -n "$brokers" ]; then
+			fail "this broker has no program for $1; it has:$(names)" \
+				"put $name and SHA256SUMS of a release (make release) into the broker's downloads directory"
+		fi
+		download "$name"
+		check "$work/$name" "$hex" "$name"
+	else
+		if [ -f "$from/$name" ]; then
+			file=$from/$name
+		elif [ -f "$from/bin/nimbus" ] && [ "$(elf "$from/bin/nimbus" || echo "$host")" = "$1" ]; then
+			file=$from/bin/nimbus
+		elif [ -f "$from/bin/release/$name" ]; then
+			file=$from/bin/release/$name
+		else
+			fail "there is no $name in $from" "build it (make build for this machine, make release for all), or fetch install.sh from a broker"
+		fi
+		trouble=$(cp "$file" "$work/$name" 2>&1) || fail "cannot copy $file to ${work%/*}: ${trouble##*: }" "$(writing "$trouble")"
+		list=${file%/*}/SHA256SUMS
+		if [ "${file##*/}" = "$name" ] && [ -f "$list" ]; then
+			sums=$(cat "$list")
+			hex=$(pinned "$name")
+			[ -n "$hex" ] || fail "$list does not name $name" "take both out of the same release"
+			check "$work/$name" "$hex" "$file"
+		fi
+	fi
+	chmod 755 "$work/$name"
+}
+
+main() {
+	root='' arch='' from='' prefix='' what='' uninstall='' pass=''
+	while [ $# -gt 0 ]; do
+		case $1 in
+		agent | broker | client)
+			[ -z "$what" ] || usage
+			what=$1
+			;;
+		--root | --arch | --from | --prefix)
+			[ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value" "name a directory (a platform for --arch), or leave the option out"
+			option=${1#--}
+			eval "$option=\$2"
+			shift
+			;;
+		--root=?* | --arch=?* | --from=?* | --prefix=?*)
+			option=${1%%=*}
+			eval "${option#--}=\${1#*=}"
+			;;
+		--root= | --arch= | --from= | --prefix=) fail "${1%=} is empty" "name a directory (a platform for --arch), or leave the option out" ;;
+		--uninstall) uninstall=$1 ;;
+		--no-boot | --keep-state) pass="$pass $1" ;;
+		*) usage ;;
+		esac
+		shift
+	done
+	[ -n "$what" ] || usage
+	case $what in
+	client) [ -z "$root$arch$pass" ] || usage ;;
+	broker) case $prefix$pass in '' | ' --no-boot') ;; *) usage ;; esac ;;
+	*) [ -z "$prefix" ] || usage ;;
+	esac
+
+	host=$(platform "$(uname -s)" "$(uname -m)") || fail "there is no program for $(uname -s) on $(uname -m)" "it can be built from the source, if Go knows that machine"
+	target=$host
+	if [ -n "$root" ]; then
+		[ -d "$root" ] || fail "$root is no directory" "mount the image first"
+		root=$(cd "$root" && pwd -P)
+		[ "$root" != / ] || root=''
+	fi
+	if [ -n "$arch" ]; then
+		target=${arch#linux-}
+		case $target in x86_64) target=amd64 ;; aarch64) target=arm64 ;; esac
+		target=linux-$target
+	elif [ -n "$root" ] && [ -z "$uninstall" ]; then
+		target=$(inside "$root") || fail "cannot tell which processor $root is for: there is no program in its bin" "is that the root of an image? Say --arch, for example --arch linux-arm64"
+		[ "$target" != unknown ] || fail "there is no program for the processor that $root is for" "say --arch if that is wrong"
+	fi
+	case $what-$host-$root in
+	client-*) ;;
+	*-linux-*) ;;
+	*-) fail "the $what runs on Linux; this is $(uname -s)" "with --root it is installed into an image" ;;
+	esac
+
+	# Offline: what lies beside this script.
+	if [ -z "$from" ] && [ -z "$brokers" ] && [ -f "$0" ]; then
+		from=$(cd "$(dirname "$0")" && pwd -P)
+	fi
+	[ -z "$from" ] || [ -d "$from" ] || fail "$from is no directory" "--from names the directory of a release, or a clone"
+
+	trap leave EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+
+	case $what in
+	agent) there=$root/opt/nimbus own=$root/opt/nimbus/bin/nimbus ;;
+	broker) there=$root/usr/local/bin own=$there/nimbus ;;
+	client)
+		if [ -z "$prefix" ]; then
+			if [ "$(id -u)" = 0 ]; then prefix=/usr/local; else prefix=$HOME/.local; fi
+		fi
+		there=$prefix/bin own=$there/nimbus
+		;;
+	esac
+	if [ -n "$root" ]; then
+		# A link in the image may lead out of it, into this machine. The program
+		# knows how to follow one; this script does not.
+		path=$root
+		for part in $(echo "${there#"$root/"}" | tr / ' '); do
+			path=$path/$part
+			[ ! -L "$path" ] || { there=$root; break; }
+		done
+	fi
+
+	set -- install
+	[ "$what" = client ] || set -- "$what" install
+	[ -z "$root" ] || set -- "$@" --root "$root"
+	[ -z "$prefix" ] || set -- "$@" --prefix "$prefix"
+	# shellcheck disable=SC2086 # a list of options
+	set -- "$@" $pass $uninstall
+
+	# What is there already, and is right, needs not be fetched. Nothing out of
+	# an image is run on this machine.
+	if [ -z "$root" ] && [ -z "$from" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
+		if [ -n "$uninstall" ] || [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; then
+			"$own" "$@" </dev/null
+			return
+		fi
+	fi
+	if ! workplace "$there"; then
+		# An image may be mounted noexec; the program that does the work can be elsewhere.
+		[ -n "$root" ] || fail "programs cannot be run in $there: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
+		workplace "${TMPDIR:-/tmp}" || workplace /var/tmp || fail "programs can be run neither in $root nor in ${TMPDIR:-/tmp}: both are mounted noexec" "set TMPDIR to a directory where they can"
+	fi
+	bring "$host"
+	if [ "$target" != "$host" ]; then
+		bring "$target"
+		set -- "$@" --binary "$work/nimbus-$target"
+	fi
+	"$work/nimbus-$host" "$@" </dev/null
+}
+
+main "$@"
+exit
+}
