@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"nimbus/broker/cluster"
 	"nimbus/broker/software"
-	"nimbus/broker/wire"
 	"nimbus/client/deploy"
 	"nimbus/client/settings"
 	"nimbus/cloud"
@@ -51,17 +51,13 @@ func (s *session) expectedAgents(ctx context.Context) (map[string]string, error)
 		defer shelf.Close()
 		return shelf.Sums(), nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	broker, err := s.findBroker(ctx, s.settings.Broker)
 	if err != nil {
 		return nil, err
 	}
-	informer, ok := broker.(interface {
-		Info(context.Context) (wire.Info, error)
-	})
-	if !ok {
-		return nil, errors.New("it does not say which programs it hands out")
-	}
-	info, err := informer.Info(ctx)
+	info, err := inform(ctx, broker)
 	return info.Agents, err
 }
 

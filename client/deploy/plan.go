@@ -114,7 +114,7 @@ func UserDataSize(w *cluster.Workspace, brokers []string, ca string, agents map[
 	b := wire.Bootstrap{
 		Version: wire.BootstrapVersion, Brokers: brokers, CA: ca,
 		BrokerID: strings.Repeat("x", 33), Context: strings.Repeat("x", 36),
-		Token: wire.Token{Workspace: w.Name, Index: w.Quantity - 1, MAC: strings.Repeat("x", 43)}.String(),
+		Token:  wire.Token{Workspace: w.Name, Index: w.Quantity - 1, MAC: strings.Repeat("x", 43)}.String(),
 		Agents: LinuxAgents(agents),
 	}
 	for _, n := range w.NICs {

@@ -83,7 +83,7 @@ get() {
 # down: they get some minutes. What waiting does not change is tried thrice.
 fetch() {
 	[ "$(sum /dev/null)" ] || fail "no sha256sum, shasum or openssl to check the agent by"
-	{ mkdir -p $opt/bin && touch $new; } || fail "cannot write to $opt/bin"
+	{ mkdir -p $opt/bin && touch $new; } 2>/dev/null || fail "cannot write to $opt/bin"
 	with='' lax='' slow=''
 	if has curl; then
 		with=curl
@@ -114,6 +114,7 @@ fetch() {
 			why=$(tr -s '\n\t ' ' ' <$run/said | cut -c 1-200)
 			case "$code $why" in
 			0*) why="this is not the agent: its SHA-256 is $got, not $want" ;;
+			*'handshake fail'*) why="$why: install curl" ;; # TLS of busybox
 			*'rror: 5'* | *'ERROR 5'*) final=0 ;; # the broker's own trouble
 			2\ * | 5\ * | 8\ * | 22* | 60*) ;;     # no such option, refused, not to be trusted
 			*) final=0 ;;
@@ -128,7 +129,7 @@ fetch() {
 fail() {
 	rm -f $new
 	echo "nimbus: error: $1" >&2
-	{ echo "nimbus: error: $1" >/dev/console; } 2>/dev/null
+	[ ! -e /dev/console ] || { echo "nimbus: error: $1" >/dev/console; } 2>/dev/null
 	has curl && [ -s $run/ca ] || exit 3
 	context=$(field context)
 	claim=/var/lib/nimbus/$context/claim
