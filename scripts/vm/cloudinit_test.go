@@ -32,7 +32,7 @@ const one = `<cluster>
 func (w *world) runOne(image string) {
 	w.Helper()
 	w.env = append(w.env, "NIMBUS_QEMU_MEMORY=512")
-	out := w.ok(slow, "run", "--cluster", w.write("one.xml", fmt.Sprintf(one, image)), "--timeout", "5m")
+	out := w.ok(slow, "run", "--cluster", w.write("one.xml", fmt.Sprintf(one, image)), "--timeout", "4m30s")
 	if !strings.Contains(out, "cluster-001: contextualized") {
 		w.Fatal(out)
 	}

@@ -92,7 +92,7 @@ func (w *world) know(nodes map[string]string) {
 // Nimbus: their user data fetches the agent from the user's own broker.
 func TestThreeStockMachines(t *testing.T) {
 	w := newWorld(t)
-	out := w.ok(deadline, "run", "--cluster", w.write("three.xml", fmt.Sprintf(three, "light")))
+	out := w.ok(deadline, "run", "--timeout", "3m", "--cluster", w.write("three.xml", fmt.Sprintf(three, "light")))
 	if !strings.Contains(out, "cluster-001: contextualized") {
 		t.Fatal(out)
 	}

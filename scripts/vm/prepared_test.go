@@ -46,7 +46,7 @@ func TestPreparedMachines(t *testing.T) {
 		t.Fatalf("nothing calls the agent at boot: %s, %v", rc, err)
 	}
 	w.append(".config/nimbus/config.toml", "[clouds.vms.images.prepared]\nagent = \"prepared\"\n")
-	out := w.ok(deadline, "run", "--cluster", w.write("three.xml", fmt.Sprintf(three, "prepared")))
+	out := w.ok(deadline, "run", "--timeout", "3m", "--cluster", w.write("three.xml", fmt.Sprintf(three, "prepared")))
 	if !strings.Contains(out, "cluster-001: contextualized") {
 		t.Fatal(out)
 	}
