@@ -130,16 +130,6 @@ names() {
 	done
 }
 
-# makedir DIR: makes it and those above; remembers them, to take them back.
-made=''
-makedir() {
-	[ ! -d "$1" ] || return 0
-	makedir "$(dirname "$1")"
-	trouble=$(mkdir "$1" 2>&1) || fail "cannot make $1: ${trouble##*: }" "$(writing "$trouble")"
-	made="$1
-$made"
-}
-
 # writing TROUBLE: what to do when something cannot be written.
 writing() {
 	case $1 in
@@ -150,14 +140,15 @@ writing() {
 	esac
 }
 
-# workplace DIR: a new directory in DIR, or in one that is made for this, in
-# which programs can be run. Downloads go there: /tmp is often mounted noexec.
+# workplace DIR: a new directory in DIR, or in the first above it that there is,
+# in which programs can be run. Downloads go there: /tmp is often mounted noexec.
 work=''
 workplace() {
-	makedir "$1"
-	work=$1/.nimbus-install.$$
-	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"; }
-	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"
+	at=$1
+	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+	work=${at%/}/.nimbus-install.$$
+	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"; }
+	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"
 	chmod 700 "$work/try"
 	if "$work/try" 2>/dev/null; then
 		rm -f "$work/try"
@@ -174,9 +165,6 @@ leave() {
 	code=$?
 	trap - EXIT
 	[ -z "$work" ] || rm -rf "$work"
-	echo "$made" | while read -r dir; do
-		[ -z "$dir" ] || rmdir "$dir" 2>/dev/null || true
-	done
 	exit "$code"
 }
 
@@ -380,7 +368,7 @@ main() {
 	fi
 	if ! workplace "$there"; then
 		# An image may be mounted noexec; the program that does the work can be elsewhere.
-		[ -n "$root" ] || fail "programs cannot be run in $there: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
+		[ -n "$root" ] || fail "programs cannot be run in $at: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
 		workplace "${TMPDIR:-/tmp}" || workplace /var/tmp || fail "programs can be run neither in $root nor in ${TMPDIR:-/tmp}: both are mounted noexec" "set TMPDIR to a directory where they can"
 	fi
 	bring "$host"
@@ -388,7 +376,8 @@ main() {
 		bring "$target"
 		set -- "$@" --binary "$work/nimbus-$target"
 	fi
-	"$work/nimbus-$host" "$@" </dev/null
+	mv "$work/nimbus-$host" "$work/nimbus"
+	"$work/nimbus" "$@" </dev/null
 }
 
 main "$@"

@@ -168,13 +168,13 @@ func TestInstallScript(t *testing.T) {
 		change func(*Origin)
 		want   []string // parts of what it says; "called:" first when it works
 	}{
-		{"curl", "curl sha256sum", good, nil, []string{"called: nimbus-"}},
-		{"wget", "wget sha256sum", good, nil, []string{"called: nimbus-"}},
-		{"busybox and openssl", "busybox openssl", good, nil, []string{"called: nimbus-"}},
-		{"wget of busybox", "busybox:wget busybox:sha256sum openssl", good, nil, []string{"called: nimbus-"}},
+		{"curl", "curl sha256sum", good, nil, []string{"called: nimbus "}},
+		{"wget", "wget sha256sum", good, nil, []string{"called: nimbus "}},
+		{"busybox and openssl", "busybox openssl", good, nil, []string{"called: nimbus "}},
+		{"wget of busybox", "busybox:wget busybox:sha256sum openssl", good, nil, []string{"called: nimbus "}},
 		{"busybox without openssl", "busybox", good, nil, []string{"could not be fetched", "the wget of busybox", "--from DIR"}},
-		{"shasum", "curl shasum perl", good, nil, []string{"called: nimbus-"}},
-		{"openssl", "curl openssl", good, nil, []string{"called: nimbus-"}},
+		{"shasum", "curl shasum perl", good, nil, []string{"called: nimbus "}},
+		{"openssl", "curl openssl", good, nil, []string{"called: nimbus "}},
 		{"no sums", "curl", good, nil, []string{"nothing here computes a SHA-256", "coreutils"}},
 		{"nothing to fetch with", "sha256sum", good, nil, []string{"neither curl nor wget", "--from DIR"}},
 		{"tampered, curl", "curl sha256sum", serve(pretender + "# more"), nil, []string{"is not what it must be: its SHA-256 is", "nothing was installed"}},
@@ -188,8 +188,8 @@ func TestInstallScript(t *testing.T) {
 		{"cut, wget", "wget sha256sum", cut, nil, []string{"could not be fetched"}},
 		{"cut, busybox", "busybox openssl", cut, nil, []string{"nimbus-linux-"}},
 		{"gone", "curl sha256sum", http.NotFound, nil, []string{"404", "fetch install.sh again"}},
-		{"another broker has it", "curl sha256sum", good, func(o *Origin) { o.Brokers = append([]string{"https://127.0.0.1:1"}, o.Brokers...) }, []string{"called: nimbus-"}},
-		{"another broker has it, by wget", "wget sha256sum", good, func(o *Origin) { o.Brokers = append([]string{"https://127.0.0.1:1"}, o.Brokers...) }, []string{"called: nimbus-"}},
+		{"another broker has it", "curl sha256sum", good, func(o *Origin) { o.Brokers = append([]string{"https://127.0.0.1:1"}, o.Brokers...) }, []string{"called: nimbus "}},
+		{"another broker has it, by wget", "wget sha256sum", good, func(o *Origin) { o.Brokers = append([]string{"https://127.0.0.1:1"}, o.Brokers...) }, []string{"called: nimbus "}},
 		{"no broker answers", "curl sha256sum", good, func(o *Origin) { o.Brokers = []string{"https://127.0.0.1:1", "https://[::1]:1"} }, []string{"could not be fetched", "does it run?"}},
 		{"no such platform", "curl sha256sum", good, func(o *Origin) {
 			o.Agents = map[string]string{"linux-s390x": strings.Repeat("0", 64), "plan9-mips": strings.Repeat("1", 64)}
@@ -222,7 +222,7 @@ func TestInstallScript(t *testing.T) {
 				}
 				if works := strings.HasPrefix(c.want[0], "called:"); works != (err == nil) {
 					t.Errorf("%v: %s", err, out)
-				} else if works && !strings.Contains(out, "called: nimbus-"+host(t)+" agent install --root "+dir+" --no-boot\n") {
+				} else if works && !strings.Contains(out, "called: nimbus agent install --root "+dir+" --no-boot\n") {
 					t.Errorf("%s", out)
 				} else if !works && (strings.Contains(out, "called:") || strings.Count(out, "install.sh: error: ") != 1 || strings.Count(out, "install.sh: hint: ") != 1) {
 					t.Errorf("%s", out)
@@ -253,6 +253,7 @@ func cut(w http.ResponseWriter, r *http.Request) {
 // Whatever part of the script arrives, it does nothing: each prefix is run, and
 // would call something if it could.
 func TestCutScript(t *testing.T) {
+	t.Parallel()
 	script := Script(Origin{Brokers: []string{"https://127.0.0.1:1"}, BrokerID: "b", CA: "x", Agents: map[string]string{"linux-amd64": strings.Repeat("0", 64)}})
 	end := bytes.LastIndex(script, []byte("\n}\n")) + 2 // there all of it has arrived
 	nothing := t.TempDir()
@@ -345,7 +346,7 @@ func TestInstallScriptOffline(t *testing.T) {
 	dir := image(t)
 	works := func(args ...string) {
 		t.Helper()
-		if out, err := run(args...); err != nil || !strings.Contains(out, "called: "+name+" agent install --root "+dir+"\n") {
+		if out, err := run(args...); err != nil || !strings.Contains(out, "called: nimbus agent install --root "+dir+"\n") {
 			t.Errorf("%v: %s", err, out)
 		}
 	}
@@ -395,7 +396,7 @@ func TestInstallScriptForeignImage(t *testing.T) {
 		dir := build(t, "usr/bin/aaa -> /proc/self/exe", "usr/bin/script: #!/bin/sh\\n", "bin -> usr/bin")
 		must(t, os.WriteFile(filepath.Join(dir, "usr/bin/zzz"), []byte(text), 0o755))
 		out, err := exec.Command("sh", filepath.Join(release, "install.sh"), "agent", "--root", dir).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "called: "+name+" agent install --root "+dir+" --binary ") || !strings.Contains(string(out), "/nimbus-"+platform+"\n") {
+		if err != nil || !strings.Contains(string(out), "called: nimbus agent install --root "+dir+" --binary ") || !strings.Contains(string(out), "/nimbus-"+platform+"\n") {
 			t.Errorf("%s: %v: %s", platform, err, out)
 		}
 	}
@@ -430,12 +431,12 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 		name, file, mounts string
 		want               []string
 	}{
-		{"plain", file, "mount -t tmpfs x /opt", []string{"called: nimbus-" + host(t) + " agent install\n", "left:\n"}},
+		{"plain", file, "mount -t tmpfs x /opt", []string{"called: nimbus agent install\n", "left:\n"}},
 		{"noexec /tmp", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp", []string{"called: ", "left:\n"}},
-		{"read-only", file, "mount -t tmpfs -o ro x /opt", []string{"cannot make /opt/nimbus: Read-only file system", "hint: it is mounted read-only", "left:\n"}},
-		{"noexec /opt", file, "mount -t tmpfs -o noexec x /opt", []string{"programs cannot be run in /opt/nimbus", "remount,exec", "left:\n"}},
-		{"full", full, "mount -t tmpfs -o size=64k x /opt", []string{"could not be fetched", "is there space left in /opt/nimbus?", "left:\n"}},
-		{"not root", file, "mount -t tmpfs x /opt; chmod 755 /opt; as='setpriv --reuid=65534 --regid=65534 --clear-groups'", []string{"cannot make /opt/nimbus: Permission denied", "hint: run this as root", "left:\n"}},
+		{"read-only", file, "mount -t tmpfs -o ro x /opt", []string{"cannot write to /opt: Read-only file system", "hint: it is mounted read-only", "left:\n"}},
+		{"noexec /opt", file, "mount -t tmpfs -o noexec x /opt", []string{"programs cannot be run in /opt:", "remount,exec", "left:\n"}},
+		{"full", full, "mount -t tmpfs -o size=64k x /opt", []string{"could not be fetched", "is there space left in /opt?", "left:\n"}},
+		{"not root", file, "mount -t tmpfs x /opt; chmod 755 /opt; as='setpriv --reuid=65534 --regid=65534 --clear-groups'", []string{"cannot write to /opt: Permission denied", "hint: run this as root", "left:\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			story := "set -e; exec 9<'" + c.file + "'; as=''; " + c.mounts + "; set +e; $as sh -s agent <&9; echo left: $(ls -A /opt)"
