@@ -84,6 +84,18 @@ func (p *putting) draft(plan Plan, old record) error {
 		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
 	}
 	p.note.Dirs = append(p.note.Dirs, p.dirs...)
+	// Who goes last takes the directories that another has made.
+	shared, err := p.others(plan.Record)
+	if err != nil {
+		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
+	}
+	for _, item := range append(plan.Items[:len(plan.Items):len(plan.Items)], Item{Path: plan.Record}) {
+		for dir := path.Dir(item.Path); dir != "."; dir = path.Dir(dir) {
+			if shared[dir] {
+				p.note.Dirs = append(p.note.Dirs, dir)
+			}
+		}
+	}
 	if err := p.file(Item{Path: plan.Record, Mode: 0o644, Text: p.note.encoded()}, ""); err != nil {
 		return &Problem{Text: p.Name(plan.Record), Err: err}
 	}
