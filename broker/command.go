@@ -17,10 +17,12 @@ import (
 
 const help = `Usage:
   nimbus broker --data DIR --listen ADDR --advertise URL [--config FILE]
+  nimbus broker install [--root DIR]
 
 Serves contexts to others. A client without a configured broker starts one for
 its own user by itself; this command is for a broker that others use, or that
-instances on a cloud must reach.
+instances on a cloud must reach. "nimbus broker install --help" explains how it
+becomes a service that starts at boot.
 
 At the first start it makes a CA and the owner's key in DIR/owner.key. A client
 uses that key (broker_key in its configuration), and the CA in DIR/ca.pem.
@@ -58,6 +60,7 @@ func Command() *cli.Command {
 		Usage:              "serve contexts",
 		CustomHelpTemplate: help,
 		HideHelpCommand:    true,
+		Subcommands:        []*cli.Command{installCommand()},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config"},
 			&cli.StringFlag{Name: "data"},
