@@ -25,6 +25,10 @@ func knownAs(listen, urls []string, local net.Addr) []string {
 			}
 		}
 	}
+	// One that listens everywhere is known by the address that was tried.
+	if tcp, ok := local.(*net.TCPAddr); ok {
+		add(tcp.IP.String())
+	}
 	for _, address := range listen {
 		if host, _, err := net.SplitHostPort(address); err == nil {
 			add(host)
@@ -34,10 +38,6 @@ func knownAs(listen, urls []string, local net.Addr) []string {
 		if u, err := url.Parse(text); err == nil {
 			add(u.Hostname())
 		}
-	}
-	// One that listens everywhere is known by the address that was tried.
-	if tcp, ok := local.(*net.TCPAddr); ok {
-		add(tcp.IP.String())
 	}
 	return names
 }

@@ -81,11 +81,9 @@ func (c *call) handOut(name, kind, sum string, content io.ReadSeeker) {
 	if strings.Contains(c.Header.Get("Range"), ",") {
 		c.Header.Del("Range") // many little parts cost more than the whole
 	}
-	control := http.NewResponseController(c.w)
-	_ = control.SetWriteDeadline(time.Now().Add(bodyTime))
-	defer control.SetWriteDeadline(time.Time{})
+	// It ends with the answer, after the last bytes of it.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(bodyTime))
 	http.ServeContent(c.w, c.Request, name, time.Time{}, content)
-	_ = control.Flush() // before the deadline is taken away
 }
 
 // plainHost tells whether the Host header is nothing but a host name or an

@@ -125,12 +125,11 @@ func makeCA(certPath, keyPath string, now time.Time) ([]byte, error) {
 
 // ServerCertificate is what the broker shows to nodes: of its own CA, for its
 // id, and for names (host names, IP addresses) by which programs that cannot
-// ask for the id know it. It is made when it is first asked for, and again
+// ask for the id know it; of many, the first count. It is made when it is first asked for, and again
 // before it ends. It begins with the CA, so that a node whose clock stands at
 // the time its bootstrap was issued can verify it.
 func (a *Authority) ServerCertificate(now time.Time, names ...string) (*tls.Certificate, error) {
-	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	names = names[:min(len(names), maxNames)]
+	names = slices.Compact(slices.Sorted(slices.Values(names[:min(len(names), maxNames)])))
 	set := strings.Join(names, " ")
 	a.mu.Lock()
 	defer a.mu.Unlock()
