@@ -52,7 +52,7 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 		}
 	}
 	s.useBroker(c.String("broker"))
-	if err := s.useHosts(c.String("hosts"), c.String("host-keys"), c.String("cloud") != ""); err != nil {
+	if err := s.useHosts(c.String("hosts"), c.String("host-keys"), c.Bool("keep-agent"), c.String("cloud") != ""); err != nil {
 		return nil, err
 	}
 	err = s.settings.Validate()
