@@ -268,6 +268,15 @@ func (s *session) hostsFor(def *cluster.Definition) (hosts map[string][]ssh.Host
 	return hosts, strayHosts(hosts, def), nil
 }
 
+// cloudAdvice is to look into what a cloud's error may come from.
+func (s *session) cloudAdvice(name string) string {
+	args := []string{"--cloud", name}
+	if file := s.settings.Clouds[name].HostsFile; file != "" {
+		args = append(args, "--hosts", file)
+	}
+	return s.doctorAdvice(args...)
+}
+
 // roomAdvice is what to do when a cloud has too little room.
 func (s *session) roomAdvice(name string) string {
 	if c := s.settings.Clouds[name]; s.overSSH(name) && c.HostsFile != "" {

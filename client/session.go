@@ -149,7 +149,7 @@ func (s *session) cloud(name string) (cloud.Driver, error) {
 	}
 	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
-		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
+		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.cloudAdvice(name)}
 		if hint := hintOf(err); hint != "" {
 			f.Code, f.Advice = exitUsage, hint
 		}
