@@ -171,6 +171,7 @@ func TestFiveHosts(t *testing.T) {
 	t.Cleanup(func() { terminateAll(t, home) }) // before the hosts go
 	var before []string
 	for i := range h.instances {
+		h.must(t, i, "rmdir /opt/nimbus") // as on a machine that never heard of us
 		before = append(before, h.must(t, i, tree))
 	}
 	known, err := os.ReadFile(filepath.Join(home, ".ssh/known_hosts"))
@@ -192,11 +193,8 @@ func TestFiveHosts(t *testing.T) {
 	for i, node := range []string{"head-0", "worker-0", "worker-1", "worker-2", "worker-3"} {
 		names := h.must(t, i, "cat /etc/hosts")
 		for j := range h.instances {
-			other := "head-0"
-			if j > 0 {
-				other = fmt.Sprintf("worker-%d", j-1)
-			}
-			if want := fmt.Sprintf("%v\t%s.cluster-001 %s\n", h.address(j), other, other); !strings.Contains(names, want) {
+			// They keep the names that they have.
+			if want := fmt.Sprintf("%v\tbox%d.example.org box%d\n", h.address(j), j, j); !strings.Contains(names, want) {
 				t.Errorf("%s does not know %q:\n%s", node, want, names)
 			}
 		}
@@ -211,10 +209,12 @@ func TestFiveHosts(t *testing.T) {
 
 	// The same hosts for another launch, while they have one: no.
 	out, err := nimbus(home, run...).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "cluster-001") {
+	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "0 of the 2 hosts for any workspace are free") {
 		t.Errorf("hosts in use: %v\n%s", err, out)
 	}
-	ok(t, home, "terminate", "--handle", "cluster-001")
+	if out := ok(t, home, "terminate", "--handle", "cluster-001"); !strings.Contains(out, fmt.Sprintf("worker-3: left root@%v:22 as it was before", h.address(4))) {
+		t.Error(out)
+	}
 	after := func(what string) {
 		for i := range h.instances {
 			if got := h.must(t, i, tree); got != before[i] {
@@ -226,7 +226,19 @@ func TestFiveHosts(t *testing.T) {
 		}
 	}
 	after("terminate")
-	ok(t, home, "terminate", "--handle", "cluster-001")
+
+	// Where Nimbus may stay, the second time nothing is copied.
+	for n, agent := range []string{"Agent: copied to 5 hosts.", "Agent: the same as ours already on 5 hosts."} {
+		out := ok(t, home, append(run, "--keep-agent")...)
+		if !strings.Contains(out, agent) || !strings.Contains(out, "contextualized") {
+			t.Errorf("%q is missing from\n%s", agent, out)
+		}
+		ok(t, home, "terminate", "--handle", fmt.Sprintf("cluster-%03d", n+2))
+	}
+	for i := range h.instances {
+		h.must(t, i, "/opt/nimbus/bin/nimbus agent install --uninstall; rmdir /opt/nimbus/bin /opt/nimbus")
+	}
+	after("taking Nimbus away")
 }
 
 // hostDifference lists the lines that only one of two texts has.

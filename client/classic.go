@@ -64,6 +64,7 @@ var classicOptions = []classicOption{
 	{name: "cloud", value: true, commands: "networks list run"},
 	{name: "hosts", value: true, commands: "run"},
 	{name: "host-keys", value: true, commands: "run"},
+	{name: "keep-agent", commands: "run"},
 	{name: "broker", value: true, commands: "run"},
 	{name: "ssh-key", value: true, commands: "run"},
 	{name: "known-hosts", value: true, commands: "run"},

@@ -81,7 +81,7 @@ func (env *Env) sshOptions(name string, s settings.Settings) (ssh.Options, error
 		Hosts: hosts, User: c.User, Dir: filepath.Join(env.StateDir, "hosts", name),
 		KeyDir: filepath.Join(env.Home, ".ssh"), AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
 		KnownHosts: []string{known, systemKnownHosts}, AcceptNew: acceptNew,
-		Program: env.programFor,
+		Program: env.programFor, KeepProgram: c.KeepAgent,
 		// A broker of the user's own is reached through the connections, unless
 		// hosts have a way to it.
 		Forward: s.Broker == "" && c.BrokerAddress == "",

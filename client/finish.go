@@ -56,6 +56,11 @@ func (r *run) writeContextReports(ctx context.Context) {
 		return
 	}
 	r.nodes = nodes
+	if r.overSSH(r.record.Cloud) {
+		for _, warning := range sameNames(nodes) {
+			r.out.warn("Warning: %s\n", printable(warning))
+		}
+	}
 	summary, err := r.launch.WriteContextReports(r.status, nodes, r.env.Now())
 	if err != nil {
 		r.out.warn("The reports were not written: %v\n", err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"nimbus/broker/cluster"
+	"nimbus/broker/wire"
 	"nimbus/client/history"
 	"nimbus/client/settings"
 	"nimbus/cloud"
@@ -27,8 +28,8 @@ func (s *session) overSSH(name string) bool { return s.settings.Clouds[name].Dri
 // useHosts takes a file of hosts, and how new host keys are taken, from the
 // command line, for the cloud that is used: the one that was named, or that of
 // the settings, else the one that is always there.
-func (s *session) useHosts(file, hostKeys string, named bool) error {
-	if file == "" && hostKeys == "" {
+func (s *session) useHosts(file, hostKeys string, keepAgent, named bool) error {
+	if file == "" && hostKeys == "" && !keepAgent {
 		return nil
 	}
 	if file != "" && !named && !s.overSSH(s.settings.Cloud) {
@@ -38,8 +39,10 @@ func (s *session) useHosts(file, hostKeys string, named bool) error {
 	c := s.settings.Clouds[name]
 	if c.Driver != driverSSH {
 		option := "--hosts"
-		if file == "" {
+		if file == "" && hostKeys != "" {
 			option = "--host-keys"
+		} else if file == "" {
+			option = "--keep-agent"
 		}
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s is for hosts that run already, and cloud %q has driver %q", option, name, c.Driver),
 			Advice: "name a cloud with driver ssh; without --cloud, --hosts FILE means the cloud \"ssh\""}
@@ -54,6 +57,7 @@ func (s *session) useHosts(file, hostKeys string, named bool) error {
 	if hostKeys != "" {
 		c.HostKeys = hostKeys
 	}
+	c.KeepAgent = c.KeepAgent || keepAgent
 	s.settings.Clouds[name] = c
 	return nil
 }
@@ -264,16 +268,52 @@ func (s *session) hostsFor(def *cluster.Definition) (hosts map[string][]ssh.Host
 	return hosts, strayHosts(hosts, def), nil
 }
 
+// cloudAdvice is to look into what a cloud's error may come from.
+func (s *session) cloudAdvice(name string) string {
+	args := []string{"--cloud", name}
+	if file := s.settings.Clouds[name].HostsFile; file != "" {
+		args = append(args, "--hosts", file)
+	}
+	return s.doctorAdvice(args...)
+}
+
 // roomAdvice is what to do when a cloud has too little room.
 func (s *session) roomAdvice(name string) string {
 	if c := s.settings.Clouds[name]; s.overSSH(name) && c.HostsFile != "" {
-		return "add hosts to " + c.HostsFile + ", or ask for fewer instances (--quantity)"
+		return fmt.Sprintf("add hosts to %s, end a launch that has some (%q), or ask for fewer instances (--quantity)", c.HostsFile, s.command("status"))
 	} else if s.overSSH(name) && len(c.Hosts) == 0 {
 		return "--hosts FILE says which hosts there are; docs/hosts.md shows such a file"
 	} else if s.overSSH(name) {
-		return fmt.Sprintf("add hosts to clouds.%s.hosts in the settings, or ask for fewer instances (--quantity)", name)
+		return fmt.Sprintf("add hosts to clouds.%s.hosts in the settings, end a launch that has some (%q), or ask for fewer instances (--quantity)", name, s.command("status"))
 	}
 	return "ask for fewer instances, or try again when others have ended"
+}
+
+// sayLeft says of each host of a launch that nothing of it is left there.
+func (s *session) sayLeft(record history.Record) {
+	for _, i := range record.Instances {
+		host, _, _ := strings.Cut(i.ID, "/")
+		s.out.say("  - %s: left %s as it was before\n", i.Node, printable(host))
+	}
+}
+
+// sameNames says which hosts have the same host name: they have it from who set
+// them up, and in the /etc/hosts of the others it can lead to one of them only.
+func sameNames(nodes []wire.Node) (warnings []string) {
+	by := map[string][]string{} // host name → nodes
+	for _, n := range nodes {
+		for _, i := range n.Identities {
+			if name := strings.ToLower(i.Hostname); name != "" && !slices.Contains(by[name], n.Node) {
+				by[name] = append(by[name], n.Node)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if len(by[name]) > 1 {
+			warnings = append(warnings, fmt.Sprintf("the host name %q is that of %s: to the others it leads to one of them", name, few(by[name])))
+		}
+	}
+	return warnings
 }
 
 // hostList names the hosts that a workspace may get, for people.

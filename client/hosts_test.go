@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"nimbus/broker/cluster"
 	"nimbus/broker/software"
 	"nimbus/broker/wire"
 	"nimbus/client/history"
@@ -250,7 +251,7 @@ func TestTooFewHosts(t *testing.T) {
 			}
 			return nil, nil
 		}
-		w.expect(2, []string{"run", "--cluster", w.path("hello.xml"), "--hosts", w.path("hosts.ini")}, "nothing was launched", "add hosts to "+w.path("hosts.ini")+", or ask for fewer instances (--quantity)")
+		w.expect(2, []string{"run", "--cluster", w.path("hello.xml"), "--hosts", w.path("hosts.ini")}, "nothing was launched", "add hosts to "+w.path("hosts.ini")+", end a launch that has some (\"nimbus status\"), or ask for fewer instances (--quantity)")
 		w.expect(2, []string{"run", "--cluster", w.path("hello.xml"), "--cloud", "ssh"}, "--hosts FILE says which hosts there are")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--hosts", w.path("hosts.ini"), "--quantity", "back=1"})
 	})
@@ -349,5 +350,20 @@ func TestSettingsOf(t *testing.T) {
 	got := settingsOf(s, record)
 	if got.Broker != "" || got.KnownHosts != settings.KnownHostsOff || len(got.Clouds["ssh"].Hosts) != 1 || s.Clouds["ssh"].Hosts != nil {
 		t.Errorf("%+v, of %+v", got, s)
+	}
+}
+
+// Machines that nobody gave a name of their own may all be called the same.
+func TestSameNames(t *testing.T) {
+	node := func(name string, hostnames ...string) wire.Node {
+		n := wire.Node{Node: name}
+		for _, h := range hostnames {
+			n.Identities = append(n.Identities, cluster.Identity{Hostname: h})
+		}
+		return n
+	}
+	got := sameNames([]wire.Node{node("a-0", "debian", "debian"), node("b-0", "box"), node("b-1", "Debian"), node("c-0"), node("c-1")})
+	if len(got) != 1 || got[0] != `the host name "debian" is that of a-0, b-1: to the others it leads to one of them` {
+		t.Error(got)
 	}
 }

@@ -314,7 +314,7 @@ func (r *run) begin(unlock func()) error {
 }
 
 func (r *run) cloudError(err error) error {
-	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.doctorAdvice("--cloud", r.record.Cloud)}
+	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.cloudAdvice(r.record.Cloud)}
 	if hint := hintOf(err); hint != "" {
 		f.Advice = hint
 	}

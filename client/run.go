@@ -78,6 +78,8 @@ Options:
                       and are reached by SSH; docs/hosts.md explains it
   --host-keys HOW     of these hosts: "strict" (the default) takes only keys that
                       known_hosts has, "accept-new" adds those of unknown hosts
+  --keep-agent        Nimbus stays on these hosts when the launch has ended: the
+                      next one has nothing to copy
   --broker URL        broker to use instead of one of your own
   --ssh-key FILE      public key that the instances let in
   --known-hosts FILE  file for new host keys; "none" leaves all files alone
@@ -94,7 +96,7 @@ SIGHUP, and what was launched goes on.
 
 func (env *Env) runCommand() *cli.Command {
 	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "hosts", "host-keys", "broker", "ssh-key", "known-hosts")...)
-	for _, name := range []string{"keep", "dry-run", "no-wait", "no-ctx-lock"} {
+	for _, name := range []string{"keep", "keep-agent", "dry-run", "no-wait", "no-ctx-lock"} {
 		flags = append(flags, &cli.BoolFlag{Name: name})
 	}
 	return &cli.Command{

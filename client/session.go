@@ -52,7 +52,7 @@ func (env *Env) open(c *cli.Context) (*session, error) {
 		}
 	}
 	s.useBroker(c.String("broker"))
-	if err := s.useHosts(c.String("hosts"), c.String("host-keys"), c.String("cloud") != ""); err != nil {
+	if err := s.useHosts(c.String("hosts"), c.String("host-keys"), c.Bool("keep-agent"), c.String("cloud") != ""); err != nil {
 		return nil, err
 	}
 	err = s.settings.Validate()
@@ -149,7 +149,7 @@ func (s *session) cloud(name string) (cloud.Driver, error) {
 	}
 	driver, err := s.env.OpenCloud(name, s.settings)
 	if err != nil {
-		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.doctorAdvice("--cloud", name)}
+		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", name, err), Advice: s.cloudAdvice(name)}
 		if hint := hintOf(err); hint != "" {
 			f.Code, f.Advice = exitUsage, hint
 		}

@@ -189,6 +189,9 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	if err := l.Save(record); err != nil {
 		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
+	if s.overSSH(record.Cloud) {
+		s.sayLeft(record)
+	}
 	s.out.say("  - ended %s\nTerminated '%s'\n", count(t.Instances, "instance"), handle)
 	return t, nil
 }

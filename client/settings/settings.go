@@ -79,6 +79,9 @@ type Cloud struct {
 	// HostKeys is what driver ssh takes for the key of a host: "strict" (one
 	// that the known_hosts file has; also if empty) or "accept-new".
 	HostKeys string `toml:"host_keys"`
+	// KeepAgent leaves what driver ssh installed on hosts when a launch ends:
+	// the next one has nothing to copy.
+	KeepAgent bool `toml:"keep_agent"`
 }
 
 // Image is what the settings say of an image name.

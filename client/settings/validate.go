@@ -64,6 +64,7 @@ func (c Cloud) validate() error {
 		{"key", c.Key != "", []string{"ssh"}},
 		{"jump", c.Jump != "", []string{"ssh"}},
 		{"host_keys", c.HostKeys != "", []string{"ssh"}},
+		{"keep_agent", c.KeepAgent, []string{"ssh"}},
 	} {
 		if f.given && !slices.Contains(f.drivers, c.Driver) {
 			return fmt.Errorf("%s: this is for driver %s; the cloud has driver %s", f.field, strings.Join(f.drivers, " or "), c.Driver)

@@ -36,6 +36,7 @@ strip() {
 
 strip "$hosts"
 strip "$known"
+[ -s "$known" ] || rm -f "$known" # it was made for our block
 if [ -e "$equiv.before-nimbus" ]; then
     mv -f "$equiv.before-nimbus" "$equiv"
 fi
