@@ -85,7 +85,7 @@ func TestForward(t *testing.T) {
 	}
 
 	// The connections break.
-	b.in(0, "pkill -f 'sshd: root'")
+	b.in(0, "pkill -f 'sshd: [r]oot'")
 	eventually(t, "the way is open again", func() bool { return call(0, 0) == "one hello" || call(0, 1) == "one hello" })
 	if !strings.Contains(b.said.String(), b.hosts[0].String()+": the connection is there again") {
 		t.Errorf("said: %s", b.said.String())
@@ -137,7 +137,7 @@ func TestForwardIsRefused(t *testing.T) {
 	all := launched(t, d, requests(id, "w", "w"))
 	d.Close()
 
-	b.in(1, "kill -9 $(cat /run/sshd.pid); pkill -9 -f 'sshd: root' || true")
+	b.in(1, "kill -9 $(cat /run/sshd.pid); pkill -9 -f 'sshd: [r]oot' || true")
 	d = b.open(o)
 	if _, err := d.Forward(t.Context(), id, echoes(t, "one")); err != nil {
 		t.Errorf("a host that is down: %v", err)

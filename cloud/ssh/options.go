@@ -45,6 +45,9 @@ type Options struct {
 	// connections: Prepare answers with an address then, and Forward works. It
 	// is for brokers that hosts cannot reach by themselves.
 	Forward bool
+	// KeepProgram leaves what was installed on hosts when a launch ends: the
+	// next one has nothing to copy.
+	KeepProgram bool
 	// Log gets what agents log, line by line, while the driver lives; host is
 	// as in Host.String. It may be called by several goroutines at once. The
 	// line is what the host says: not fit for a terminal. Nil: not wanted.

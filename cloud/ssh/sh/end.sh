@@ -30,8 +30,8 @@ running() {
 	for pid in $(agents | sort -u); do
 		line=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || continue
 		case $line in
-		*install*) ;;
-		*agent* | *"$launcher"*) echo "$pid" ;;
+		*" agent install "*) ;;
+		*"/nimbus agent "* | ctx-agent\ * | */ctx-agent\ * | *"$launcher "*) echo "$pid" ;;
 		esac
 	done
 }
