@@ -81,7 +81,7 @@ drive() {
 		mkdir -p "$latest"
 		cp "$2/user-data" "$latest/user_data"
 		printf '{"uuid": "%s", "hostname": "%s", "public_keys": {%s}}\n' "$1" "$(cat "$2/name")" \
-			"$(sed 's/["\\]/\\&/g' "$2/authorized-keys" | awk '{ printf "%s\"%d\": \"%s\"", NR > 1 ? ", " : "", NR, $0 }')" >"$latest/meta_data.json"
+			"$(sed 's/["\\]/\\&/g' "$2/authorized-keys" | awk '{ printf "%s\"%d\": \"%s\"", (NR > 1 ? ", " : ""), NR, $0 }')" >"$latest/meta_data.json"
 		awk '{ links = links (NR > 1 ? ", " : "") sprintf("{\"id\": \"nic%d\", \"type\": \"phy\", \"ethernet_mac_address\": \"%s\"}", NR - 1, $2)
 			nets = nets (NR > 1 ? "," : "") sprintf("\n{\"id\": \"net%d\", \"type\": \"ipv4\", \"link\": \"nic%d\", \"ip_address\": \"%s\", \"netmask\": \"255.255.255.0\"}", NR - 1, NR - 1, $4) }
 			END { printf "{\"links\": [%s], \"networks\": [%s], \"services\": []}\n", links, nets }' "machines/$1/nics" >"$latest/network_data.json"
