@@ -9,7 +9,7 @@ LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
 # There the program does not know its commit.
 VCS = $$(git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
-.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
+.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme test-vms test-cloud-init picture clean
 build:
 	$(GO) build -trimpath $(VCS) -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
@@ -69,10 +69,12 @@ lint: test-deps
 	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	$(GO) vet -tags vm ./scripts/vm
+	$(GO) tool staticcheck -tags vm ./scripts/vm
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
 	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
-	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh client/deploy/userdata.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh scripts/vm/*.sh scripts/vm/light-init samples/clouds/*.sh cloud/command/testdata/*.sh client/deploy/userdata.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker
@@ -85,6 +87,17 @@ fuzz:
 # A public certificate from a real ACME server on loopback.
 test-acme:
 	PEBBLE=$$(sh scripts/pebble.sh) && PEBBLE=$$PEBBLE $(GO) test -tags acme -run TestACME -v ./broker
+
+# Real virtual machines, emulated: light ones, started in ten seconds; and
+# systemd with cloud-init, which takes minutes. The first time, and after
+# changes in scripts/vm, an image is built for them (a minute or two).
+test-vms: test-deps
+	sh scripts/vm/deps.sh
+	$(GO) test -tags vm -count 1 -timeout 30m -v -skip TestCloudInit ./scripts/vm
+
+test-cloud-init: test-deps
+	sh scripts/vm/deps.sh
+	$(GO) test -tags vm -count 1 -timeout 40m -v -run TestCloudInit ./scripts/vm
 
 # docs/live.svg, from a real launch in a terminal.
 picture: test-deps

@@ -10,7 +10,8 @@
 #     cloud-init    systemd and cloud-init: minutes, since processors are emulated
 #
 # It lies in the user's cache, outside of any clone, and is built anew when the
-# scripts here change. Root on Debian; the packages come from where apt gets its.
+# scripts here change; what was not used for a month goes. Root on Debian for
+# amd64; the packages come from where apt gets its.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nimbus-vm
@@ -23,10 +24,13 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9 # two builds at once would be one too many
 if [ -e "$out/done" ]; then
+	touch "$out"
 	echo "$out"
 	exit 0
 fi
 [ "$(id -u)" = 0 ] || { say "only root can build the image"; exit 1; }
+[ "$(dpkg --print-architecture)" = amd64 ] || { say "this is not Debian for amd64"; exit 1; }
+find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} +
 release=bookworm
 # shellcheck disable=SC2016 # apt's own way to name fields
 mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' | awk -v r=$release '$2 == r && $3 == "main" { print $1; exit }')
@@ -51,8 +55,14 @@ debootstrap --variant=minbase --include="$packages" "$release" "$tree" "$mirror"
 rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/usr/share/doc "$tree"/usr/share/man "$tree"/usr/share/locale
 
 say "the kernel"
-kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
-(cd "$work" && apt-get download -q -o APT::Sandbox::User=root "$kernel" >/dev/null)
+fetch() {
+	kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
+	[ -n "$kernel" ] && (cd "$work" && apt-get download -q -o APT::Sandbox::User=root "$kernel" >/dev/null)
+}
+fetch || { # apt's lists are missing or old
+	apt-get update -q >/dev/null
+	fetch
+}
 dpkg-deb -x "$work/$kernel"_*.deb "$work/kernel"
 cp "$work"/kernel/boot/vmlinuz-* "$out/vmlinuz"
 running=$(ls "$work/kernel/lib/modules")

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -134,4 +135,27 @@ func TestSampleProgram(t *testing.T) {
 	if out, _ := exec.Command("pgrep", "-a", "qemu").Output(); len(out) > 0 {
 		t.Errorf("processes are left:\n%s", out)
 	}
+}
+
+// Ctrl-C while the machines boot ends them all.
+func TestInterrupted(t *testing.T) {
+	w := newWorld(t)
+	client := exec.Command(os.Getenv(programVar), "run", "--cluster", w.write("three.xml", fmt.Sprintf(three, "light")))
+	client.Dir, client.Env = w.home, w.env
+	var out bytes.Buffer
+	client.Stdout, client.Stderr = &out, &out
+	w.must(client.Start())
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if files, _ := filepath.Glob(filepath.Join(w.state(), "machines/*/pid")); len(files) == 3 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("no machines after a minute")
+		}
+	}
+	w.must(client.Process.Signal(os.Interrupt))
+	if err := client.Wait(); err == nil || !strings.Contains(out.String(), "Destroyed 'cluster-001'") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	w.nothingLeft()
 }
