@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"nimbus/broker/cluster"
@@ -144,79 +143,42 @@ func TestScriptsThatComeLate(t *testing.T) {
 // What cannot be put into place is reported, and nothing is run.
 func TestScriptsThatCannotBe(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(t *testing.T, b *broker, m *testMachine)
+		spoil func(b *broker)
 		want  string
 	}{
-		"other scripts": {func(_ *testing.T, b *broker, _ *testMachine) {
+		"other scripts": {func(b *broker) {
 			b.pack = func(int) any { return []byte("something else") }
 		}, "other scripts than it had announced"},
-		"an odd name": {func(_ *testing.T, b *broker, _ *testMachine) {
+		"an odd name": {func(b *broker) {
 			b.join = func(int) any {
 				return wire.Joined{Place: cluster.Place{Workspace: "head"}, Node: "head-0", Stages: 1, Scripts: &wire.Pack{SHA256: "../x", Size: 1}}
 			}
 		}, `"../x" is no SHA-256`},
-		"no pack": {func(_ *testing.T, b *broker, _ *testMachine) {
+		"no pack": {func(b *broker) {
 			junk := []byte("no archive")
 			b.join = func(int) any {
 				return wire.Joined{Place: cluster.Place{Workspace: "head"}, Node: "head-0", Stages: 1, Scripts: &wire.Pack{SHA256: hash(junk), Size: int64(len(junk))}}
 			}
 			b.pack = func(int) any { return junk }
 		}, "this is no pack"},
-		"read-only": {func(t *testing.T, _ *broker, m *testMachine) {
-			if os.Getuid() != 0 {
-				t.Skip("needs root")
-			}
-			readOnly(t, filepath.Join(m.root, "opt/ctx-scripts"))
-		}, "read-only file system; scripts_dir in the agent's configuration must be a directory that can be written"},
-		"read-only beside": {func(t *testing.T, _ *broker, m *testMachine) {
-			if os.Getuid() != 0 {
-				t.Skip("needs root")
-			}
-			m.cfg.LogFile = filepath.Join(m.root, "ctxlog.txt")
-			readOnly(t, filepath.Join(m.root, "opt"))
-		}, "keep this machine's own scripts in "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBroker(t)
 			m := newMachine(t, b)
 			b.brings(t, m, map[string]string{"1-ipandhost/worker": "brought"})
-			c.spoil(t, b, m)
-			if err := m.run(t.Context()); code(err) != CodeFailed || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v", err)
-			}
-			if len(b.reports) != 1 || !strings.Contains(b.reports[0].Log, c.want) || m.calls() != "" {
-				t.Errorf("reports %+v, scripts:\n%s", b.reports, m.calls())
-			}
+			c.spoil(b)
+			m.failsWith(t, b, c.want)
 		})
 	}
 }
 
-// readOnly makes a directory one that nobody can write to, until the test ends.
-func readOnly(t *testing.T, dir string) {
+// failsWith runs the agent, which must report a failure before any script.
+func (m *testMachine) failsWith(t *testing.T, b *broker, want string) {
 	t.Helper()
-	if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-		t.Skip(err)
+	if err := m.run(t.Context()); code(err) != CodeFailed || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
 	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Skip(err)
-	}
-}
-
-// A scripts directory that is a mount point takes them in as any other.
-func TestScriptsInAMountPoint(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
-	b := newBroker(t)
-	m := newMachine(t, b)
-	b.brings(t, m, map[string]string{"1-ipandhost/worker": "brought"})
-	dir := m.cfg.ScriptsDir
-	if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-		t.Skip(err)
-	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
-	if err := m.run(t.Context()); err != nil || !strings.Contains(m.calls(), "brought") {
-		t.Errorf("%v, scripts:\n%s", err, m.calls())
+	if len(b.reports) != 1 || !strings.Contains(b.reports[0].Log, want) || m.calls() != "" {
+		t.Errorf("reports %+v, scripts:\n%s", b.reports, m.calls())
 	}
 }
