@@ -24,7 +24,11 @@ type Pack struct {
 	Files   []string // and links, sorted; directories are not among them
 	Bytes   int64    // of all files
 	LeftOut []string // what editors and version control leave beside scripts
+	scripts map[string]bool
 }
+
+// Has tells whether the agent finds a script of that name: 1-ipandhost/web.
+func (p *Pack) Has(name string) bool { return p.scripts[name] }
 
 // Make packs a directory. The error of a tree that cannot travel is a
 // *Refusal.
@@ -51,8 +55,8 @@ func Make(dir string) (*Pack, error) {
 	if len(p.Files) == 0 {
 		return nil, refuse("", "there are no scripts in it")
 	}
-	if err := recognize(root, p.Files); err != nil {
-		return nil, err
+	if p.scripts = scripts(root); len(p.scripts) == 0 {
+		return nil, meant(root, p.Files)
 	}
 	if err := p.write(root, t); err != nil {
 		return nil, err
@@ -147,8 +151,22 @@ func runs(root *os.Root, name string, info fs.FileInfo) (bool, error) {
 // phases are the directories that the agent looks for scripts in.
 var phases = []string{"1-ipandhost", "2-thishost", "3-data", "4-restarts", "5-thishost-finalize"}
 
-// script tells whether the agent might call a file of that name by itself.
-func script(name string) bool {
+// scripts are the files that the agent might call by themselves.
+func scripts(root *os.Root) map[string]bool {
+	found := map[string]bool{}
+	for _, dir := range append([]string{"."}, phases...) {
+		entries, _ := fs.ReadDir(root.FS(), dir) // which may be a link to another one
+		for _, e := range entries {
+			if name := path.Join(dir, e.Name()); !e.IsDir() && !leftover(e) && called(name) {
+				found[name] = true
+			}
+		}
+	}
+	return found
+}
+
+// called tells whether the agent calls scripts of that name.
+func called(name string) bool {
 	dir, base := path.Split(name)
 	if dir == "" {
 		return strings.HasPrefix(base, "0-etchosts") || base == "clean.sh" || base == "problem.sh"
@@ -156,29 +174,18 @@ func script(name string) bool {
 	return slices.Contains(phases, strings.TrimSuffix(dir, "/"))
 }
 
-// recognize refuses a tree of which the agent would call nothing, and looks
-// for what was meant.
-func recognize(root *os.Root, files []string) error {
-	if slices.ContainsFunc(files, script) {
-		return nil
-	}
+// meant refuses a tree of which the agent would call nothing, and says what was
+// probably meant.
+func meant(root *os.Root, files []string) error {
 	text := "nothing in it is called by the agent: its scripts are 0-etchosts.all, " + phases[0] + "/ROLE, 3-data/DATA and so on"
-	empty := ""
 	for _, name := range phases {
-		entries, err := fs.ReadDir(root.FS(), name) // which may be a link to another directory
-		if slices.ContainsFunc(entries, func(d fs.DirEntry) bool { return !d.IsDir() && !leftover(d) }) {
-			return nil
+		if info, err := root.Stat(name); err == nil && info.IsDir() {
+			return refuse("", "%s; %s holds no script", text, name)
 		}
-		if err == nil && empty == "" {
-			empty = name
-		}
-	}
-	if empty != "" {
-		return refuse("", "%s; %s holds no script", text, empty)
 	}
 	for _, name := range files {
 		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			if below, is := strings.CutPrefix(name, dir+"/"); is && script(below) {
+			if below, is := strings.CutPrefix(name, dir+"/"); is && called(below) {
 				return refuse("", "%s; did you mean the directory %q in it?", text, dir)
 			}
 		}
