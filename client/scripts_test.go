@@ -93,7 +93,7 @@ func TestScriptsAreLookedAtBeforeALaunch(t *testing.T) {
 	}{
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("none")}, "--scripts: " + w.path("none") + ": there is no such directory"},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("file")}, "not a directory"},
-		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("empty")}, "there are no scripts in it"},
+		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("empty")}, "nothing in it is called by the agent"},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("shop")}, `did you mean the directory "scripts" in it?`},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("bad")}, `"3-data/y": the link to "/etc/passwd" leads out of the tree`},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts="}, "--scripts needs a directory"},

@@ -38,7 +38,12 @@ func Make(dir string) (*Pack, error) {
 		return nil, err
 	}
 	defer root.Close()
-	p := &Pack{}
+	// First what the directory is: of another one everything else that could be
+	// said of it would be beside the point.
+	p := &Pack{scripts: scripts(root.FS(), ".")}
+	if len(p.scripts) == 0 {
+		return nil, meant(root)
+	}
 	t, err := p.walk(root)
 	if err != nil {
 		return nil, err
@@ -52,12 +57,6 @@ func Make(dir string) (*Pack, error) {
 		}
 	}
 	slices.Sort(p.Files)
-	if len(p.Files) == 0 {
-		return nil, refuse("", "there are no scripts in it")
-	}
-	if p.scripts = scripts(root); len(p.scripts) == 0 {
-		return nil, meant(root, p.Files)
-	}
 	if err := p.write(root, t); err != nil {
 		return nil, err
 	}
@@ -151,11 +150,12 @@ func runs(root *os.Root, name string, info fs.FileInfo) (bool, error) {
 // phases are the directories that the agent looks for scripts in.
 var phases = []string{"1-ipandhost", "2-thishost", "3-data", "4-restarts", "5-thishost-finalize"}
 
-// scripts are the files that the agent might call by themselves.
-func scripts(root *os.Root) map[string]bool {
+// scripts are the files below a directory that the agent might call by
+// themselves, were it the scripts directory.
+func scripts(fsys fs.FS, below string) map[string]bool {
 	found := map[string]bool{}
 	for _, dir := range append([]string{"."}, phases...) {
-		entries, _ := fs.ReadDir(root.FS(), dir) // which may be a link to another one
+		entries, _ := fs.ReadDir(fsys, path.Join(below, dir)) // which may be a link to another one
 		for _, e := range entries {
 			if name := path.Join(dir, e.Name()); !e.IsDir() && !leftover(e) && called(name) {
 				found[name] = true
@@ -176,17 +176,23 @@ func called(name string) bool {
 
 // meant refuses a tree of which the agent would call nothing, and says what was
 // probably meant.
-func meant(root *os.Root, files []string) error {
-	text := "nothing in it is called by the agent: its scripts are 0-etchosts.all, " + phases[0] + "/ROLE, 3-data/DATA and so on"
+func meant(root *os.Root) error {
+	const text = "nothing in it is called by the agent: its scripts are 0-etchosts.all, 1-ipandhost/ROLE, 3-data/DATA and so on"
 	for _, name := range phases {
 		if info, err := root.Stat(name); err == nil && info.IsDir() {
 			return refuse("", "%s; %s holds no script", text, name)
 		}
 	}
-	for _, name := range files {
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			if below, is := strings.CutPrefix(name, dir+"/"); is && called(below) {
-				return refuse("", "%s; did you mean the directory %q in it?", text, dir)
+	const most = 1000 // directories that are looked at; the nearest first
+	dirs := []string{"."}
+	for i := 0; i < min(len(dirs), most); i++ {
+		if i > 0 && len(scripts(root.FS(), dirs[i])) > 0 {
+			return refuse("", "%s; did you mean the directory %q in it?", text, dirs[i])
+		}
+		entries, _ := fs.ReadDir(root.FS(), dirs[i])
+		for _, e := range entries {
+			if e.IsDir() && !leftover(e) {
+				dirs = append(dirs, path.Join(dirs[i], e.Name()))
 			}
 		}
 	}
