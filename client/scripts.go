@@ -75,7 +75,7 @@ func (s *session) packScripts(ctx context.Context, def *cluster.Definition, o *r
 				if w.Scripts != "" {
 					option = fmt.Sprintf("scripts of workspace %q", w.Name)
 				}
-				return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %s: %s", option, dir, scriptsError(err)), Advice: scriptsAdvice + "; nothing was launched"}
+				return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %s: %s", option, dir, scriptsError(path, err)), Advice: scriptsAdvice + "; nothing was launched"}
 			}
 			known[path] = scripts
 			all = append(all, scripts)
@@ -99,8 +99,8 @@ func packDir(ctx context.Context, dir, path string) (*Scripts, error) {
 	return &Scripts{Directory: dir, Files: len(p.Files), Bytes: p.Bytes, SHA256: p.SHA256, LeftOut: p.LeftOut, pack: p}, nil
 }
 
-// scriptsError is why a directory cannot travel.
-func scriptsError(err error) string {
+// scriptsError is why the directory at a path cannot travel.
+func scriptsError(path string, err error) string {
 	var refusal *pack.Refusal
 	var p *fs.PathError
 	switch {
@@ -109,6 +109,9 @@ func scriptsError(err error) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "there is no such directory"
 	case errors.As(err, &p):
+		if p.Path == path {
+			return p.Err.Error()
+		}
 		return fmt.Sprintf("%s: %v", p.Path, p.Err)
 	}
 	return err.Error()
@@ -210,7 +213,7 @@ func (env *Env) scriptsProblems(ctx context.Context, file string, def *cluster.D
 		seen[dir] = true
 		if _, err := packDir(ctx, dir, dir); err != nil {
 			list = append(list, cluster.Problem{File: file, Line: w.Line, Warning: true,
-				Text: fmt.Sprintf("workspace %q: scripts from %s: %s", w.Name, dir, scriptsError(err)), Fix: scriptsAdvice})
+				Text: fmt.Sprintf("workspace %q: scripts from %s: %s", w.Name, dir, scriptsError(dir, err)), Fix: scriptsAdvice})
 		}
 	}
 	return list

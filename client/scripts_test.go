@@ -92,7 +92,7 @@ func TestScriptsAreLookedAtBeforeALaunch(t *testing.T) {
 		want string
 	}{
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("none")}, "--scripts: " + w.path("none") + ": there is no such directory"},
-		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("file")}, "not a directory"},
+		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("file")}, w.path("file") + ": not a directory"},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("empty")}, "nothing in it is called by the agent"},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("shop")}, `did you mean the directory "scripts" in it?`},
 		{[]string{"--cluster", w.path("hello.xml"), "--scripts", w.path("bad")}, `"3-data/y": the link to "/etc/passwd" leads out of the tree`},

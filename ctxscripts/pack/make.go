@@ -132,8 +132,8 @@ func leftover(d fs.DirEntry) bool {
 // runs tells whether a file is to be executable: a script that was written on
 // a system without such a mark, or was downloaded, says it by its first line.
 func runs(root *os.Root, name string, info fs.FileInfo) (bool, error) {
-	if info.Mode()&0o111 != 0 {
-		return true, nil
+	if info.Mode()&0o111 != 0 || info.Size() == 0 {
+		return info.Mode()&0o111 != 0, nil
 	}
 	f, err := root.Open(name)
 	if err != nil {
@@ -179,8 +179,11 @@ func called(name string) bool {
 func meant(root *os.Root) error {
 	const text = "nothing in it is called by the agent: its scripts are 0-etchosts.all, 1-ipandhost/ROLE, 3-data/DATA and so on"
 	for _, name := range phases {
-		if info, err := root.Stat(name); err == nil && info.IsDir() {
+		switch _, err := fs.ReadDir(root.FS(), name); {
+		case err == nil:
 			return refuse("", "%s; %s holds no script", text, name)
+		case errors.Is(err, fs.ErrPermission):
+			return err
 		}
 	}
 	const most = 1000 // directories that are looked at; the nearest first

@@ -170,10 +170,6 @@ func TestSameTreeSamePack(t *testing.T) {
 
 func TestMakeRefuses(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "secret")
-	many := map[string]string{}
-	for i := range MaxFiles {
-		many[fmt.Sprintf("3-data/%d", i)] = ""
-	}
 	for name, c := range map[string]struct {
 		files map[string]string
 		want  string
@@ -195,7 +191,6 @@ func TestMakeRefuses(t *testing.T) {
 		"grandparent":      {map[string]string{"a/b/0-etchosts": ""}, `did you mean the directory "a/b" in it?`},
 		"other files":      {map[string]string{"photo.jpg": "x"}, "nothing in it is called by the agent: its scripts are 0-etchosts.all, 1-ipandhost/ROLE"},
 		"no script yet":    {map[string]string{"README": "x", "4-restarts/": ""}, "4-restarts holds no script"},
-		"too many":         {many, "more than 10000 files"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -206,6 +201,16 @@ func TestMakeRefuses(t *testing.T) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
+	}
+	many := t.TempDir()
+	put(t, many, map[string]string{"3-data/": ""})
+	for i := range MaxFiles {
+		if err := os.WriteFile(fmt.Sprintf("%s/3-data/%d", many, i), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Make(many); err == nil || err.Error() != "there are more than 10000 files" {
+		t.Errorf("too many: %v", err)
 	}
 	dir := filepath.Join(t.TempDir(), "1-ipandhost")
 	put(t, dir, map[string]string{"web": "#!/bin/sh\n"})
