@@ -53,7 +53,7 @@ lint: test-deps
 	$(GO) tool staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
-	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+	shellcheck install.sh install/boot/launch.sh install/boot/sysv client/deploy/userdata.sh scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker

@@ -107,12 +107,25 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	installs, agents := s.installs(driver), map[string]string(nil)
+	if fetching(def, installs) {
+		if agents, err = s.expectedAgents(ctx); err != nil {
+			return r.brokerError(err)
+		}
+		if err := deploy.CheckAgents(def, installs, agents); err != nil {
+			return s.planFailure(err)
+		}
+	}
 	brokers, ca := s.expectedBroker(def)
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
+		fetched := agents
+		if !installs(w.Image) {
+			fetched = nil
+		}
 		d.Workspaces = append(d.Workspaces, DryWorkspace{
 			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: cmp.Or(hostList(running, w.Name), s.imageText(driver, w.Image)),
-			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca),
+			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca, fetched),
 		})
 	}
 	if s.out.document(d) {

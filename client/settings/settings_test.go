@@ -66,6 +66,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"[clouds.vms]\ndriver = \"command\"\n", `clouds.vms.command: driver command needs the program`},
 		{"[clouds.ssh]\nuser = \"-oProxyCommand=x\"\n", `clouds.ssh.user: "-oProxyCommand=x" is no user name`},
 		{"[clouds.ssh]\nhost_keys = \"no\"\n", `clouds.ssh.host_keys: "no" must be "strict" or "accept-new"`},
+		{"[clouds.local.images.a]\nagent = \"yes\"\n", `clouds.local.images.a.agent: "yes" must be "prepared" or "install", or left out`},
+		{"[clouds.local.images.a]\nagent = \"legacy\"\n", `clouds.local.images.a.agent: "legacy": images of the original Nimbus (2008-2013) are not served by this version`},
 	} {
 		if _, err := Load(write(t, c.text), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %q", c.text, err, c.want)
