@@ -53,6 +53,7 @@ lint: test-deps
 	$(GO) tool staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
+	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
 	shellcheck install.sh install/boot/launch.sh install/boot/sysv client/deploy/userdata.sh scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build

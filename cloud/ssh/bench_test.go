@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,9 @@ func (l *lines) clear() {
 // newBench starts sandboxes that know nothing of Nimbus.
 func newBench(t testing.TB, count int) *bench {
 	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root's sandboxes can be reached by SSH")
+	}
 	b := &bench{t: t, dir: t.TempDir()}
 	b.keyFile, b.public = newKey(t, b.dir, "key")
 	var err error
@@ -183,8 +187,12 @@ func standIn(t testing.TB, tail string) Program {
 		t.Error(err)
 	}
 	text = append(text, tail...)
-	sum := sha256.Sum256(text)
-	return Program{Content: bytes.NewReader(text), Size: int64(len(text)), SHA256: hex.EncodeToString(sum[:])}
+	return Program{Content: bytes.NewReader(text), Size: int64(len(text)), SHA256: sumOf(string(text))}
+}
+
+func sumOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // open returns a driver that ends with the test.
@@ -267,5 +275,27 @@ func eventually(t testing.TB, what string, done func() bool) {
 }
 
 // listing is all that a launch could leave on a host: what there is below
-// these, and which processes run.
-const listing = `find /opt /var/lib/nimbus /etc/systemd /etc/init.d /etc/sudoers.d /root /run /tmp /etc/hosts /etc/ssh -not -path '/run/sshd*' -not -path '/tmp/hsperf*' 2>/dev/null | sort | while read -r f; do [ ! -f "$f" ] || { printf '%s ' "$(cksum <"$f")"; }; ls -ld "$f" | cut -c1-10 | tr '\n' ' '; echo "$f"; done; ls -l /proc/[0-9]*/exe 2>/dev/null | sed 's/.*-> //' | grep -v -e sshd -e /sh -e /ls -e sed -e grep -e dash -e bash -e tail -e /sudo | sort -u`
+// these.
+const listing = `ls /opt; find /opt/nimbus /var/lib/nimbus /etc/systemd /etc/init.d /etc/sudoers.d /root /run /tmp /etc/hosts /etc/ssh -not -path '/run/sshd*' -not -path '/run/mount*' 2>/dev/null | sort -u | while read -r f; do [ ! -f "$f" ] || { printf '%s ' "$(cksum <"$f")"; }; ls -ld "$f" | cut -c1-10 | tr '\n' ' '; echo "$f"; done`
+
+// quiet waits until nothing of a launch runs on a host.
+func (b *bench) quiet(n int) {
+	b.t.Helper()
+	eventually(b.t, "nothing runs any more", func() bool { return b.in(n, "pgrep -x 'sleep|tail|nimbus|launch.sh' || true") == "" })
+}
+
+// unchanged compares two listings.
+func unchanged(t testing.TB, what, before, after string) {
+	t.Helper()
+	was, is := strings.Split(before, "\n"), strings.Split(after, "\n")
+	for _, line := range was {
+		if !slices.Contains(is, line) {
+			t.Errorf("%s: this is gone: %s", what, line)
+		}
+	}
+	for _, line := range is {
+		if !slices.Contains(was, line) {
+			t.Errorf("%s: this was left: %s", what, line)
+		}
+	}
+}

@@ -25,8 +25,8 @@ type connection struct {
 	hostKey string
 	dead    chan struct{} // closed when it is
 	as      login
-	// again makes another connection to the same host.
-	again func(context.Context) (*connection, error)
+	// next is another connection to the same host, for when this one is full.
+	next func(context.Context) (*connection, error)
 }
 
 // connections keeps one connection for each host, made when it is needed.
@@ -58,19 +58,28 @@ func newConnections(o *Options) *connections {
 // to returns the connection to a host that is there, or a new one. Errors name
 // the host.
 func (c *connections) to(ctx context.Context, h Host) (*connection, error) {
-	conn, err := c.get(ctx, h, (*connection).logIn)
+	conn, err := c.get(ctx, h, 0, (*connection).logIn)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h, err)
 	}
 	return conn, nil
 }
 
-func (c *connections) get(ctx context.Context, h Host, greet func(*connection, context.Context) error) (*connection, error) {
+// mostConnections is how many a host gets at most.
+const mostConnections = 20
+
+// get returns a host's connection with a number; those after the first are made
+// when the one before is full.
+func (c *connections) get(ctx context.Context, h Host, number int, greet func(*connection, context.Context) error) (*connection, error) {
+	if number == mostConnections {
+		return nil, fmt.Errorf("%d connections are full", number)
+	}
+	key := fmt.Sprintf("%s#%d", h, number)
 	c.mu.Lock()
-	s := c.slots[h.String()]
+	s := c.slots[key]
 	if s == nil {
 		s = &slot{turn: make(chan struct{}, 1)}
-		c.slots[h.String()] = s
+		c.slots[key] = s
 	}
 	c.mu.Unlock()
 	select {
@@ -90,6 +99,7 @@ func (c *connections) get(ctx context.Context, h Host, greet func(*connection, c
 	if err != nil {
 		return nil, err
 	}
+	conn.next = func(ctx context.Context) (*connection, error) { return c.get(ctx, h, number+1, noGreeting) }
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
@@ -99,6 +109,9 @@ func (c *connections) get(ctx context.Context, h Host, greet func(*connection, c
 	s.conn = conn
 	return conn, nil
 }
+
+// noGreeting is for connections on which nothing has to be known of the host.
+func noGreeting(*connection, context.Context) error { return nil }
 
 // close ends all connections, and those that are being made.
 func (c *connections) close() {
@@ -151,9 +164,6 @@ func (c *connections) shakeHands(ctx context.Context, h Host) (*connection, erro
 	}
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
 	conn := &connection{host: h, dead: make(chan struct{})}
-	conn.again = func(ctx context.Context) (*connection, error) {
-		return c.dial(ctx, h, func(*connection, context.Context) error { return nil })
-	}
 	var refused error // by us: the library makes a text of it
 	check := c.known.callback(h, found, func(key ssh.PublicKey) { conn.hostKey = plainKey(key) })
 	config := &ssh.ClientConfig{
@@ -195,7 +205,7 @@ func (c *connections) reach(ctx context.Context, h Host) (net.Conn, error) {
 	if jump == nil || *jump == h {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", h.dial())
 	}
-	through, err := c.get(ctx, *jump, func(*connection, context.Context) error { return nil })
+	through, err := c.get(ctx, *jump, 0, noGreeting)
 	if err != nil {
 		return nil, fmt.Errorf("jump host %s: %w", jump, err)
 	}

@@ -237,6 +237,10 @@ func (b book) has(launch string) bool {
 	return err == nil
 }
 
+// Equips says that every host gets its agent by the launch: its user data is the
+// bare bootstrap document.
+func (d *Driver) Equips(string) bool { return true }
+
 // maxConsole is how much of an agent's log is fetched, in bytes.
 const maxConsole = 128 << 10
 

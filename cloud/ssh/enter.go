@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -115,16 +116,8 @@ func (v *visit) run(ctx context.Context, text string) (int, error) {
 	}
 	var copying sync.WaitGroup
 	broken := make(chan struct{}, 2) // nobody takes what it writes
-	copying.Go(func() {
-		if !v.output(out) {
-			broken <- struct{}{}
-		}
-	})
-	copying.Go(func() {
-		if !pour(v.p.Stderr, said) {
-			broken <- struct{}{}
-		}
-	})
+	copying.Go(func() { v.output(out, broken) })
+	copying.Go(func() { pour(v.p.Stderr, said, broken) })
 	over := make(chan struct{})
 	defer close(over)
 	go v.input(in, text)
@@ -179,11 +172,10 @@ func (v *visit) run(ctx context.Context, text string) (int, error) {
 	return 0, err
 }
 
-// output takes the first line, which is ours, and passes the rest on. It is
-// false when nobody takes it.
-func (v *visit) output(r io.Reader) bool {
+// output takes the first line, which is ours, and passes the rest on.
+func (v *visit) output(r io.Reader, broken chan<- struct{}) {
 	lines := bufio.NewReader(r)
-	first, err := lines.ReadSlice('\n')
+	first, err := lines.ReadBytes('\n')
 	word, rest, _ := strings.Cut(strings.TrimRight(string(first), "\r\n"), " ")
 	v.mu.Lock()
 	switch {
@@ -195,16 +187,12 @@ func (v *visit) output(r io.Reader) bool {
 	v.mu.Unlock()
 	close(v.known)
 	// What is not ours is what sudo or a login shell has to say.
-	if v.p.Stdout != nil && len(first) > 0 {
-		if _, err := v.p.Stdout.Write(first); err != nil {
-			return false
-		}
-	}
-	return pour(v.p.Stdout, lines)
+	pour(v.p.Stdout, io.MultiReader(bytes.NewReader(first), lines), broken)
 }
 
-// pour copies all that there is. It is false when nobody takes it.
-func pour(to io.Writer, from io.Reader) bool {
+// pour copies all that there is, also when nobody takes it any more: the channel
+// ends only then.
+func pour(to io.Writer, from io.Reader, broken chan<- struct{}) {
 	if to == nil {
 		to = io.Discard
 	}
@@ -213,11 +201,12 @@ func pour(to io.Writer, from io.Reader) bool {
 		n, err := from.Read(buf)
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
-				return false
+				broken <- struct{}{}
+				to = io.Discard
 			}
 		}
 		if err != nil {
-			return true
+			return
 		}
 	}
 }
@@ -241,7 +230,7 @@ func (v *visit) input(in io.WriteCloser, text string) {
 	}
 }
 
-func resize(s *session, sizes <-chan cloud.Size, over <-chan struct{}) {
+func resize(s *ssh.Session, sizes <-chan cloud.Size, over <-chan struct{}) {
 	for {
 		select {
 		case size, ok := <-sizes:

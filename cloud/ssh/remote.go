@@ -146,39 +146,18 @@ type scriptError struct{ words string }
 func (e *scriptError) Error() string { return e.words }
 
 // session opens a channel for a program. A server allows some ten of them on a
-// connection: then there is another connection for this one.
-func (c *connection) session(ctx context.Context) (*session, error) {
+// connection: the next one is on the next.
+func (c *connection) session(ctx context.Context) (*ssh.Session, error) {
 	s, err := c.client.NewSession()
-	if err == nil {
-		return &session{Session: s}, nil
-	}
 	var full *ssh.OpenChannelError
-	if !errors.As(err, &full) || c.again == nil {
-		return nil, fmt.Errorf("open a session: %w", err)
+	if err == nil || !errors.As(err, &full) {
+		return s, err
 	}
-	more, again := c.again(ctx)
-	if again != nil {
-		return nil, fmt.Errorf("open a session: %v; another connection: %w", err, again)
+	next, e := c.next(ctx)
+	if e != nil {
+		return nil, fmt.Errorf("%w; another connection: %w", err, e)
 	}
-	if s, err = more.client.NewSession(); err != nil {
-		more.client.Close()
-		return nil, fmt.Errorf("open a session: %w", err)
-	}
-	return &session{s, more.client}, nil
-}
-
-// A session may have a connection of its own.
-type session struct {
-	*ssh.Session
-	own *ssh.Client
-}
-
-func (s *session) Close() error {
-	err := s.Session.Close()
-	if s.own != nil {
-		s.own.Close()
-	}
-	return err
+	return next.session(ctx)
 }
 
 // until reads until a context is done.

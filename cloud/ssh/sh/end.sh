@@ -30,8 +30,8 @@ running() {
 	for pid in $(agents | sort -u); do
 		line=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || continue
 		case $line in
-		*install*) ;;
-		*agent* | *"$launcher"*) echo "$pid" ;;
+		*" agent install "*) ;;
+		*"/nimbus agent "* | ctx-agent\ * | */ctx-agent\ * | *"$launcher "*) echo "$pid" ;;
 		esac
 	done
 }
@@ -64,8 +64,13 @@ if ! had nimbus; then
 		# Nothing was here: scripts that were changed meanwhile are of this launch.
 		rm -rf "$top/bin" "$top/ctx" "$top/ctx-scripts" "$top/ctx-scripts.image" "$top/ctx-test" "$top/installed.json" "$log" "$log.1" || fail "cannot remove $top"
 	fi
-	rmdir "$top/bin" "$top/ctx" "$top" 2>/dev/null
-	if ! had top && [ -d "$top" ]; then echo "left $top"; fi
+	rmdir "$top/bin" "$top/ctx" 2>/dev/null
+	if had top; then
+		mkdir -p "$top"
+	else
+		rmdir "$top" 2>/dev/null
+		[ ! -d "$top" ] || echo "left $top"
+	fi
 fi
 rm -rf "$state" || fail "cannot remove $state"
 if had state; then mkdir "$state" && chmod 700 "$state"; fi
