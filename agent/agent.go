@@ -163,7 +163,11 @@ func (s *session) work(ctx context.Context) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	if err := s.join(ctx); err != nil {
+	scripts, err := s.join(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.bring(ctx, scripts); err != nil {
 		return err
 	}
 	for ; ; s.stage++ {
@@ -191,6 +195,9 @@ func (s *session) settle(ctx context.Context) error {
 		if err := s.state.setContext(s.found.Context); err != nil {
 			return fmt.Errorf("context: %w", err)
 		}
+	}
+	if err := s.ownScripts(); err != nil {
+		return err
 	}
 	if err := ctxscripts.Install(s.cfg.ScriptsDir); err != nil {
 		return fmt.Errorf("scripts directory: %w", err)

@@ -36,6 +36,7 @@ type bench struct {
 	service *Service
 	server  *httpd.Server
 	owner   *wire.Client
+	stop    func() // the broker; the test's end does it, too
 	// definition of the contexts that create makes.
 	definition string
 }
@@ -60,7 +61,8 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 		t.Fatal(err)
 	}
 	b := &bench{t: t, dir: dir, definition: definition}
-	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold}
+	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold,
+		Packs: filepath.Join(dir, packsName)}
 	if err := b.service.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -73,10 +75,11 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 	}
 	b.url = "https://" + address.String()
 	b.owner = b.client(readKey(t, secrets))
-	t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		b.server.Stop()
 		b.service.Stop()
 	})
+	t.Cleanup(b.stop)
 	return b
 }
 

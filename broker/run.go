@@ -44,7 +44,8 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	urls := &addresses{}
-	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Brokers: urls.list, Version: version, Log: log}
+	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Brokers: urls.list, Version: version, Log: log,
+		Packs: filepath.Join(c.Data, packsName)}
 	if err := service.Start(ctx); err != nil {
 		return err
 	}

@@ -7,13 +7,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"slices"
@@ -33,6 +36,7 @@ type fakeBroker struct {
 	createErr error
 	deleteErr error
 	statusErr error // as long as it is set
+	packErr   error
 	listening []string
 
 	mu        sync.Mutex
@@ -49,6 +53,7 @@ type fakeContext struct {
 	seq    uint64
 	nodes  []wire.Node
 	added  []wire.AddData
+	packs  map[string]int // how often each was sent
 }
 
 func newFakeBroker(t *testing.T) *fakeBroker {
@@ -269,6 +274,29 @@ func (b *fakeBroker) Extend(_ context.Context, id string, expires time.Time) err
 		b.change(c)
 	}
 	return err
+}
+
+// PutPack counts packs that are as they were announced.
+func (b *fakeBroker) PutPack(_ context.Context, id string, pack wire.Pack, content io.Reader) error {
+	if b.packErr != nil {
+		return b.packErr
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, content)
+	if err != nil || n != pack.Size || hex.EncodeToString(h.Sum(nil)) != pack.SHA256 || pack.Check() != nil {
+		return wire.Errorf(wire.BadRequest, "%+v is not what was sent: %d bytes, %v", pack, n, err)
+	}
+	if c.packs == nil {
+		c.packs = map[string]int{}
+	}
+	c.packs[pack.SHA256]++
+	return nil
 }
 
 // NodeLog returns what logs has of a node; it holds no request.

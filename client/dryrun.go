@@ -26,6 +26,7 @@ type DryRun struct {
 	Cloud      string         `json:"cloud"`
 	Driver     string         `json:"driver"`
 	Workspaces []DryWorkspace `json:"workspaces"`
+	Scripts    []*Scripts     `json:"scripts,omitempty"` // that travel with it
 	Limits     []cloud.Limit  `json:"limits,omitempty"`
 	Broker     string         `json:"broker,omitempty"` // URL; empty: the user's own, or none is needed
 	OwnBroker  string         `json:"own_broker,omitempty"`
@@ -73,6 +74,10 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
 		return err
 	}
+	scripts, err := s.packScripts(ctx, def, &o)
+	if err != nil {
+		return err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return err
@@ -92,7 +97,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	now := s.env.Now()
 	d := DryRun{
 		Handle: handle, Source: source, Cloud: s.settings.Cloud, Driver: s.settings.Clouds[s.settings.Cloud].Driver,
-		Limits: limits, Expires: o.end(now), Open: o.open, Timeout: history.Span(o.timeout),
+		Scripts: scripts, Limits: limits, Expires: o.end(now), Open: o.open, Timeout: history.Span(o.timeout),
 		SSHKey: key.File, MakesKey: key.Made, KnownHosts: hosts, Waits: graph.Waits(def), definition: def,
 	}
 	if def.Nodes() > 0 {
@@ -127,6 +132,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: cmp.Or(hostList(running, w.Name), s.imageText(driver, w.Image)),
 			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca, fetched),
 		})
+	}
+	for _, warning := range missingScripts(s.settings.Clouds[s.settings.Cloud], def, scripts) {
+		s.out.warn("Warning: %s\n", warning)
 	}
 	if s.out.document(d) {
 		return nil
@@ -220,6 +228,9 @@ func (d *DryRun) text() string {
 		} else {
 			b.WriteString("  - no user data: it takes no part in the context\n")
 		}
+	}
+	if len(d.Scripts) > 0 {
+		b.WriteString("\n" + scriptsText(d.Scripts, d.definition))
 	}
 	if len(d.Limits) > 0 {
 		b.WriteString("\nRoom:\n")

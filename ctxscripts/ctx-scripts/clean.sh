@@ -12,6 +12,7 @@ equiv=${NIMBUS_HOSTS_EQUIV:-/etc/hosts.equiv}
 testdir=${NIMBUS_TESTDIR:-/opt/nimbus/ctx-test}
 state=${NIMBUS_STATE_DIR:-/var/lib/nimbus}
 log=${NIMBUS_LOG_FILE:-/opt/nimbus/ctxlog.txt}
+scripts=${NIMBUS_SCRIPTS_DIR:-$(cd "$(dirname "$0")" && pwd)}
 
 if [ "${1:-}" != --image ] && [ -z "${NIMBUS_OLD_CONTEXT:-}" ]; then
     echo "the context did not change, nothing to clean; before saving an image: $0 --image"
@@ -45,5 +46,18 @@ rm -rf "$testdir"
 if [ "${1:-}" = --image ]; then
     rm -rf "$state"
     rm -f "$log" "$log.1"
+
+    # What came with a launch lies over this machine's own scripts, which are
+    # kept beside. Interrupted here, the agent does the rest in the next context.
+    if [ -d "$scripts.image" ]; then
+        find "$scripts/" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+        cp -pR "$scripts.image/." "$scripts/"
+        rm -f "$scripts/.pack"
+        # A directory goes bit by bit, and half of one would be taken for all.
+        gone=$(dirname "$scripts")/.$(basename "$scripts").image.draft
+        rm -rf "$gone"
+        mv "$scripts.image" "$gone"
+        rm -rf "$gone"
+    fi
 fi
 echo "cleaned"
