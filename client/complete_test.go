@@ -184,7 +184,7 @@ func TestComplete(t *testing.T) {
 		if got, want := w.asked(true, "status", "--handle", ""), "cluster-003 [ok, hello.xml] cluster-002 [terminated, plain.xml] cluster-001 [expired, plain.xml]"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
-		if got, want := w.asked(true, "run", "--no-w"), "--no-wait [return when the instances run]"; got != want {
+		if got, want := w.asked(true, "run", "--timeo"), "--timeout [give up when not all is ready by then (default 20)]"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		w.write("state/history/cluster-003/launch.json", "{")

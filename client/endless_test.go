@@ -23,6 +23,7 @@ type endlessCloud struct {
 	cloud.Forwarder
 	cloud.Consoler
 	cloud.Enterer
+	cloud.Equipper
 }
 
 // inEndlessWorld runs a story in a bubble with such a cloud.
@@ -31,7 +32,7 @@ func inEndlessWorld(t *testing.T, story func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.cloud.Hosts = []netip.Addr{netip.MustParseAddr("10.78.0.1")}
-		w.driver = endlessCloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}
+		w.driver = endlessCloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}
 		started := make(chan cloud.Request, 10)
 		w.boot(allOK)
 		boot := w.cloud.Started
@@ -194,6 +195,10 @@ func TestNoWayToTheOwnBroker(t *testing.T) {
 		// Machines without a context need none; a broker elsewhere is theirs to
 		// find; the settings may tell the address.
 		w.expect(0, []string{"run", "--cluster", w.path("plain.xml")})
+		w.driver = struct {
+			cloud.Driver
+			cloud.Equipper
+		}{w.cloud, w.cloud}
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--broker", "https://broker.example.org"})
 		w.write("c.toml", "[clouds.local]\nbroker_address = \"192.0.2.7\"\n")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--conf", w.path("c.toml")}, "Context Broker:\n    https://192.0.2.7:")

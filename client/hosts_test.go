@@ -36,7 +36,7 @@ func inHostWorld(t *testing.T, story func(w *hostWorld)) {
 		w := &hostWorld{world: newWorld(t), refused: map[string]error{}}
 		w.cloud.Hosts, w.cloud.Apart = []netip.Addr{netip.MustParseAddr("127.0.0.1")}, true
 		w.cloud.OnList = func(_ context.Context, launch string) error { return w.refused[launch] }
-		driver := loggedIn{endlessCloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}}
+		driver := loggedIn{endlessCloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}}
 		w.boot(allOK)
 		w.change = func(env *Env) {
 			env.OpenCloud = func(name string, s settings.Settings) (cloud.Driver, error) {
