@@ -360,8 +360,8 @@ main() {
 
 	# What is there already, and is right, needs not be fetched. Nothing out of
 	# an image is run on this machine.
-	if [ -z "$root" ] && [ -z "$from" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
-		if [ -n "$uninstall" ] || [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; then
+	if [ -z "$root" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
+		if [ -n "$uninstall" ] || { [ -z "$from" ] && [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; }; then
 			"$own" "$@" </dev/null
 			return
 		fi

@@ -27,16 +27,14 @@ need ssh openssh-client "logging in to sandboxes, known_hosts"
 need tmux tmux "looking at the live view in a terminal"
 need shellcheck shellcheck "checking the shell scripts"
 need mandoc mandoc "checking the manual pages"
-need bash bash "completing commands, install.sh in several shells"
-need dash dash "install.sh in several shells"
-need busybox busybox-static "install.sh in several shells, an image of nothing else"
-need curl curl "fetching programs"
-need wget wget "fetching programs"
-need openssl openssl "checking programs with other tools"
+need bash bash "completing commands"
 if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"
 	need pgrep procps "looking into sandboxes"
+	need dash dash "install.sh in several shells"
+	need busybox busybox-static "install.sh in several shells, an image of nothing else"
+	need openssl openssl "install.sh with other tools"
 fi
 
 # What go.mod asks for; a newer Go fetches that by itself, an old one cannot.
