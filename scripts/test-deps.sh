@@ -28,6 +28,8 @@ need tmux tmux "looking at the live view in a terminal"
 need shellcheck shellcheck "checking the shell scripts"
 need mandoc mandoc "checking the manual pages"
 need bash bash "completing commands"
+need curl curl "fetching from a broker"
+need wget wget "fetching from a broker"
 if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"
