@@ -341,15 +341,9 @@ main() {
 		there=$prefix/bin own=$there/nimbus
 		;;
 	esac
-	if [ -n "$root" ]; then
-		# A link in the image may lead out of it, into this machine. The program
-		# knows how to follow one; this script does not.
-		path=$root
-		for part in $(echo "${there#"$root/"}" | tr / ' '); do
-			path=$path/$part
-			[ ! -L "$path" ] || { there=$root; break; }
-		done
-	fi
+	# In an image at its top: below, a link may lead out of it into this machine.
+	# (The program knows how to follow one.)
+	[ -z "$root" ] || there=$root
 
 	set -- install
 	[ "$what" = client ] || set -- "$what" install
@@ -360,8 +354,8 @@ main() {
 
 	# What is there already, and is right, needs not be fetched. Nothing out of
 	# an image is run on this machine.
-	if [ -z "$root" ] && [ -z "$from" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
-		if [ -n "$uninstall" ] || [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; then
+	if [ -z "$root" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
+		if [ -n "$uninstall" ] || { [ -z "$from" ] && [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; }; then
 			"$own" "$@" </dev/null
 			return
 		fi
@@ -375,6 +369,8 @@ main() {
 	if [ "$target" != "$host" ]; then
 		bring "$target"
 		set -- "$@" --binary "$work/nimbus-$target"
+	elif [ -n "$arch" ]; then
+		set -- "$@" --binary "$work/nimbus" # whatever the image's programs are for
 	fi
 	mv "$work/nimbus-$host" "$work/nimbus"
 	"$work/nimbus" "$@" </dev/null

@@ -437,9 +437,11 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 		{"noexec /opt", file, "mount -t tmpfs -o noexec x /opt", []string{"programs cannot be run in /opt:", "remount,exec", "left:\n"}},
 		{"full", full, "mount -t tmpfs -o size=64k x /opt", []string{"could not be fetched", "is there space left in /opt?", "left:\n"}},
 		{"not root", file, "mount -t tmpfs x /opt; chmod 755 /opt; as='setpriv --reuid=65534 --regid=65534 --clear-groups'", []string{"cannot write to /opt: Permission denied", "hint: run this as root", "left:\n"}},
+		{"noexec image", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /mnt; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"called: nimbus agent install --root /mnt\n", "left: bin\n"}},
+		{"noexec image and /tmp", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /mnt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"neither in /mnt nor in /tmp", "left: bin\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			story := "set -e; exec 9<'" + c.file + "'; as=''; " + c.mounts + "; set +e; $as sh -s agent <&9; echo left: $(ls -A /opt)"
+			story := "set -e; exec 9<'" + c.file + "'; as='' args=''; mount -t tmpfs x /mnt; " + c.mounts + "; set +e; $as sh -s agent $args <&9; echo left: $(ls -A /opt /mnt | grep -v -e : -e '^$')"
 			out, _ := exec.Command("unshare", "--mount", "sh", "-c", story).CombinedOutput()
 			for _, want := range c.want {
 				if !strings.Contains(string(out), want) {

@@ -40,7 +40,6 @@ if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"
 	need sudo sudo "becoming root on hosts"
-	need busybox busybox-static "hosts with nothing else"
 	need pgrep procps "looking into sandboxes"
 fi
 
