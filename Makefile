@@ -4,16 +4,33 @@
 export CGO_ENABLED = 0
 GO ?= go
 LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
-INSTALLED = cloud-client.sh cloud-client ctx-broker ctx-agent
 
 # Go refuses to build where git does: in a clone that belongs to somebody else.
 # There the program does not know its commit.
 VCS = $$(git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
-.PHONY: build demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
+.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
 build:
 	$(GO) build -trimpath $(VCS) -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
+
+# All platforms, for a broker to hand out, or to be unpacked somewhere: programs,
+# their sums, and install.sh. The same commit makes the same files.
+PLATFORMS = linux-amd64 linux-arm64 linux-armv7 linux-riscv64 linux-ppc64le linux-s390x darwin-amd64 darwin-arm64
+RELEASE = bin/release
+release:
+	@rm -rf $(RELEASE)
+	@mkdir -p $(RELEASE)
+	@for platform in $(PLATFORMS); do \
+		arch=$${platform#*-}; \
+		case $$arch in armv7) arch=arm ;; esac; \
+		echo "$(RELEASE)/nimbus-$$platform"; \
+		GOOS=$${platform%-*} GOARCH=$$arch GOARM=7 $(GO) build -trimpath $(VCS) -ldflags="-s -w" -o $(RELEASE)/nimbus-$$platform . || exit 1; \
+	done
+	@cp -L install.sh $(RELEASE)/install.sh
+	@cd $(RELEASE) && { if command -v sha256sum >/dev/null; then sha256sum -- *; else shasum -a 256 -- *; fi; } >.sums && mv .sums SHA256SUMS
+	@echo "To hand them out: cp $(RELEASE)/* DATA/downloads/ (the broker's data directory), or nimbus broker --downloads $(RELEASE)."
+	@echo "To install from there: $(RELEASE)/install.sh agent, or broker, or client."
 
 demo: build
 	bin/cloud-client.sh --run --cluster samples/hello-cluster.xml --hours 1
@@ -23,28 +40,16 @@ man: build
 	rm -rf bin/man
 	bin/nimbus man bin/man
 
-# The program, the names it has, manual pages and completions. (The agent in an
-# image is install.sh's.)
+# The program, the names it has, manual pages and completions; DESTDIR is for
+# packages. (An agent is installed by "nimbus agent install", a broker by "nimbus
+# broker install".)
 PREFIX ?= /usr/local
 DESTDIR ?=
-BIN = $(DESTDIR)$(PREFIX)/bin
-SHARE = $(DESTDIR)$(PREFIX)/share
-install: man
-	install -d $(BIN) $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	install -m 755 bin/nimbus $(BIN)/.nimbus.new
-	mv -f $(BIN)/.nimbus.new $(BIN)/nimbus
-	for link in $(INSTALLED); do ln -sfn nimbus $(BIN)/$$link; done
-	install -m 644 bin/man/*.1 $(SHARE)/man/man1
-	bin/nimbus completion bash >$(SHARE)/bash-completion/completions/nimbus
-	for link in cloud-client cloud-client.sh; do ln -sfn nimbus $(SHARE)/bash-completion/completions/$$link; done
-	bin/nimbus completion zsh >$(SHARE)/zsh/site-functions/_nimbus
-	bin/nimbus completion fish >$(SHARE)/fish/vendor_completions.d/nimbus.fish
-	for link in cloud-client cloud-client.sh; do ln -sfn nimbus.fish $(SHARE)/fish/vendor_completions.d/$$link.fish; done
+install: build
+	bin/nimbus install --root "$(DESTDIR)/" --prefix "$(PREFIX)"
 
-uninstall:
-	rm -f $(BIN)/nimbus $(SHARE)/man/man1/nimbus.1 $(SHARE)/man/man1/nimbus-*.1 $(SHARE)/zsh/site-functions/_nimbus
-	for link in $(INSTALLED); do rm -f $(BIN)/$$link; done
-	for name in nimbus cloud-client cloud-client.sh; do rm -f $(SHARE)/bash-completion/completions/$$name $(SHARE)/fish/vendor_completions.d/$$name.fish; done
+uninstall: build
+	bin/nimbus install --uninstall --root "$(DESTDIR)/" --prefix "$(PREFIX)"
 
 test-deps:
 	sh scripts/test-deps.sh
@@ -66,7 +71,8 @@ lint: test-deps
 	$(GO) tool staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
-	shellcheck install.sh scripts/*.sh client/deploy/userdata.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+	shellcheck client/deploy/userdata.sh
+	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker

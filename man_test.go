@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,24 +27,36 @@ func commands(t *testing.T) []*cli.Command {
 	return application(env).Commands
 }
 
+// named are commands and their subcommands, by what one types.
+func named(prefix string, commands []*cli.Command) map[string]*cli.Command {
+	all := map[string]*cli.Command{}
+	for _, c := range commands {
+		all[prefix+c.Name] = c
+		if !c.Hidden {
+			maps.Copy(all, named(prefix+c.Name+" ", c.Subcommands))
+		}
+	}
+	return all
+}
+
 // Help is read by programs, too: manual pages and completion come from it. So
 // it has the shape of package manual, explains each option, and no other.
 func TestHelpHasOneShape(t *testing.T) {
-	for _, c := range commands(t) {
+	for name, c := range named("", commands(t)) {
 		if c.Hidden && c.CustomHelpTemplate == "" {
 			continue
 		}
 		page, err := manual.Parse(c.CustomHelpTemplate)
 		if err != nil {
-			t.Errorf("help of %s: %v", c.Name, err)
+			t.Errorf("help of %s: %v", name, err)
 			continue
 		}
 		if c.Usage == "" || !page.Has("Example") {
-			t.Errorf("%s: no summary, or no example", c.Name)
+			t.Errorf("%s: no summary, or no example", name)
 		}
 		for _, usage := range page.Usage {
-			if usage != "nimbus "+c.Name && !strings.HasPrefix(usage, "nimbus "+c.Name+" ") {
-				t.Errorf("%s: usage of another command: %s", c.Name, usage)
+			if usage != "nimbus "+name && !strings.HasPrefix(usage, "nimbus "+name+" ") {
+				t.Errorf("%s: usage of another command: %s", name, usage)
 			}
 		}
 		explained := page.Options()
@@ -51,18 +64,18 @@ func TestHelpHasOneShape(t *testing.T) {
 		for _, f := range c.Flags {
 			flags = append(flags, f.Names()...)
 			v, ok := f.(cli.VisibleFlag)
-			if name := f.Names()[0]; (!ok || v.IsVisible()) && name != "help" && explained[name] == "" {
-				t.Errorf("%s: the help does not explain --%s", c.Name, name)
+			if flag := f.Names()[0]; (!ok || v.IsVisible()) && flag != "help" && explained[flag] == "" {
+				t.Errorf("%s: the help does not explain --%s", name, flag)
 			}
 		}
-		for name := range explained {
-			if !slices.Contains(flags, name) {
-				t.Errorf("%s: the help explains --%s, which it does not have", c.Name, name)
+		for flag := range explained {
+			if !slices.Contains(flags, flag) {
+				t.Errorf("%s: the help explains --%s, which it does not have", name, flag)
 			}
 		}
 		for line := range strings.Lines(c.CustomHelpTemplate) {
 			if len([]rune(strings.TrimRight(line, "\n"))) > 88 {
-				t.Errorf("%s: a line is longer than a terminal is wide: %s", c.Name, line)
+				t.Errorf("%s: a line is longer than a terminal is wide: %s", name, line)
 			}
 		}
 	}
@@ -82,7 +95,7 @@ func TestManualPages(t *testing.T) {
 	want := 1
 	for _, c := range commands(t) {
 		if !c.Hidden {
-			want++
+			want += 1 + len(c.Subcommands)
 		}
 	}
 	if len(pages) != want || !slices.Contains(pages, filepath.Join(dir, "nimbus-run.1")) || !slices.Contains(pages, filepath.Join(dir, "nimbus.1")) {

@@ -21,6 +21,7 @@ const help = `Usage:
   nimbus agent [--bootstrap FILE] [--config FILE]
   nimbus agent --dry-run [--manifest FILE]
   nimbus agent --rerun [--from PHASE]
+  nimbus agent install [--root DIR]
 
 Configures this machine as a node of a cluster: finds its bootstrap document,
 joins the context, waits for the answer, runs the role scripts and reports.
@@ -29,7 +30,8 @@ says so in one line, changes nothing and ends with 0. Also called ctx-agent and
 launch.sh.
 
 The log is /opt/nimbus/ctxlog.txt, the scripts are in /opt/nimbus/ctx-scripts;
-their README.md says how to write one.
+their README.md says how to write one. "nimbus agent install --help" explains
+how the agent gets into a machine or an image.
 
 Examples:
   nimbus agent --dry-run
@@ -66,6 +68,7 @@ func Command() *cli.Command {
 		Usage:              "configure this machine as a node of a cluster",
 		CustomHelpTemplate: help,
 		HideHelpCommand:    true,
+		Subcommands:        []*cli.Command{installCommand()},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "bootstrap", Aliases: []string{"b", "bootstrap-path"}},
 			&cli.StringFlag{Name: "config", Aliases: []string{"c", "configpath"}, Value: ConfigFile},

@@ -130,6 +130,12 @@ func Load(path string) (cfg Config, warning string, err error) {
 	if err != nil {
 		return cfg, "", err
 	}
+	return parse(path, content)
+}
+
+// parse reads the content of a configuration file over the defaults.
+func parse(path string, content []byte) (cfg Config, warning string, err error) {
+	cfg = Default()
 	if oldSection.Match(content) {
 		return cfg, fmt.Sprintf("%s is a configuration of the original context agent and is ignored; the defaults are used", path), nil
 	}

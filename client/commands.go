@@ -39,6 +39,7 @@ func Commands(env *Env) []*cli.Command {
 		{env.loginCommand(), loginHelp},
 		{env.versionCommand(), versionHelp},
 		{env.doctorCommand(), doctorHelp},
+		{env.installCommand(), installHelp},
 		{env.manCommand(), manHelp},
 		{env.completionCommand(), completionHelp},
 		{env.completeCommand(), completeHelp},

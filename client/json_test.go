@@ -48,6 +48,7 @@ var documents = map[string]reflect.Type{
 	"contexts":         reflect.TypeFor[wire.Summary](),
 	"login":            reflect.TypeFor[LoginResult](),
 	"version":          reflect.TypeFor[Version](),
+	"install":          reflect.TypeFor[Installed](),
 	"doctor":           reflect.TypeFor[Diagnosis](),
 }
 
@@ -101,6 +102,7 @@ var titles = map[reflect.Type]string{
 	reflect.TypeFor[cloud.Image]():          "Image",
 	reflect.TypeFor[LoginResult]():          "Stored login",
 	reflect.TypeFor[Version]():              "Version",
+	reflect.TypeFor[Installed]():            "Installed",
 	reflect.TypeFor[Diagnosis]():            "Diagnosis",
 	reflect.TypeFor[cloud.Finding]():        "Finding",
 }

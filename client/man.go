@@ -55,16 +55,28 @@ func manPages(commands []*cli.Command) (map[string]string, error) {
 	program := overview()
 	var all []manual.Term
 	see := []string{}
+	write := func(name string, c *cli.Command, see ...string) error {
+		page, err := manual.Parse(c.CustomHelpTemplate)
+		if err != nil {
+			return fmt.Errorf("help of %s: %v", name, err)
+		}
+		pages[name] = page.Roff(manual.Title{Name: name, Summary: c.Usage, SeeAlso: see})
+		return nil
+	}
 	for _, c := range commands {
 		if c.Hidden {
 			continue
 		}
-		page, err := manual.Parse(c.CustomHelpTemplate)
-		if err != nil {
-			return nil, fmt.Errorf("help of %s: %v", c.Name, err)
+		name, around := "nimbus-"+c.Name, []string{"nimbus"}
+		for _, sub := range c.Subcommands {
+			if err := write(name+"-"+sub.Name, sub, name); err != nil {
+				return nil, err
+			}
+			around = append(around, name+"-"+sub.Name)
 		}
-		name := "nimbus-" + c.Name
-		pages[name] = page.Roff(manual.Title{Name: name, Summary: c.Usage, SeeAlso: []string{"nimbus"}})
+		if err := write(name, c, around...); err != nil {
+			return nil, err
+		}
 		all = append(all, manual.Term{Name: c.Name, Text: c.Usage})
 		see = append(see, name)
 	}

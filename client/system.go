@@ -22,6 +22,7 @@ import (
 	"nimbus/client/settings"
 	"nimbus/cloud"
 	"nimbus/cloud/local"
+	"nimbus/install"
 )
 
 // System is the environment of a program that somebody called: command is how,
@@ -160,7 +161,16 @@ func (env *Env) localOptions(name string, s settings.Settings) (local.Options, e
 		o.Subnets = subnets
 	}
 	for image, i := range c.Images {
-		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description}
+		o.Images[image] = local.Image{Root: i.Root, Scripts: i.Scripts, Description: i.Description, Own: ownAgent(i.Root)}
 	}
 	return o, nil
+}
+
+// ownAgent is the home of an agent that an image has itself: its sandboxes are
+// configured by that one.
+func ownAgent(root string) []string {
+	if info, err := os.Lstat(filepath.Join(root, binaryThere)); root == "" || root == "/" || err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	return []string{"/" + install.Home}
 }

@@ -52,7 +52,7 @@ const (
 var optionKinds = map[string]kind{
 	"handle": handles, "node": nodes, "role": roles, "workspace": workspaces, "cloud": clouds, "broker": brokers, "broker-url": brokers,
 	"cluster": definitions, "run name": images, "image": images,
-	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
+	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "prefix": dirs, "root": dirs, "binary": files, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
 	"quantity": quantities, "data": givenData, "set": variables, "inject name": data, "new role": nothing,
 	"ca": files, "key": files, "file": files, "manifest": files, "bootstrap": files, "broker data": dirs,
 	"format": formats, "json": jsonForms, "from": phases, "log-level": levels, "log-format": logForms,

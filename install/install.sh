@@ -3,7 +3,7 @@
 # somewhere, a broker, or the client. This script only brings the right program
 # here and checks it; the program does the rest ("nimbus agent install").
 #
-#   curl -fsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
+#   curl -qfsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
 #   ./install.sh agent [--root DIR] [--from DIR]
 #
 # A broker that hands this out fills in where it is and what it hands out; a
@@ -14,6 +14,7 @@
 # script that arrived in part does nothing at all.
 {
 set -eu
+umask 022
 
 # Filled in by the broker; each value is one word of the shell.
 brokers=''
@@ -86,18 +87,10 @@ elf() {
 # inside ROOT: the platform of an image, by the first program that is found in
 # it. What is reached through a symbolic link may be this machine's.
 inside() {
-	for dir in usr usr/bin usr/sbin bin sbin; do
-		case $dir in
-		usr)
-			[ ! -L "$1/usr" ] || { usr=linked; continue; }
-			usr=''
-			continue
-			;;
-		usr/*) [ -z "$usr" ] || continue ;;
-		esac
-		[ -d "$1/$dir" ] && [ ! -L "$1/$dir" ] || continue
+	for dir in usr/bin usr/sbin bin sbin; do
+		if [ -L "$1/${dir%/*}" ] || [ -L "$1/$dir" ]; then continue; fi
 		for file in "$1/$dir"/*; do
-			[ -f "$file" ] && [ ! -L "$file" ] || continue
+			if [ -L "$file" ] || [ ! -f "$file" ]; then continue; fi
 			elf "$file" && return 0
 		done
 	done
@@ -176,6 +169,7 @@ workplace() {
 }
 
 # leave: whatever happened, only what the program installed stays.
+# shellcheck disable=SC2317 # the trap calls it
 leave() {
 	code=$?
 	trap - EXIT
@@ -186,50 +180,61 @@ leave() {
 	exit "$code"
 }
 
-# download NAME: from the first broker that has it, to $work/NAME.
+# get BROKER NAME: from that broker to $work/NAME, by whatever is here.
+get() {
+	case $tool in
+	curl)
+		# The broker is known by its id, whatever its address is called.
+		place=${1#https://}
+		case ${place##*:} in "$place" | *[!0-9]*) place=$place:443 ;; esac
+		curl -qfsS --connect-timeout 20 --speed-limit 100 --speed-time 60 --cacert "$work/ca.pem" \
+			--connect-to "$broker_id:443:$place" -o "$work/$2" "https://$broker_id/download/$2"
+		;;
+	wget) wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$2" "$1/download/$2" ;;
+	*)
+		# That of busybox cannot verify a server, and not each knows the option:
+		# the sum decides alone. Without openssl beside it, it speaks no TLS that
+		# brokers of today understand; with its own option -T it crashes.
+		limit=''
+		! have timeout || limit='timeout 900'
+		# shellcheck disable=SC2086 # lists of words
+		$limit $tool -q --no-check-certificate -O "$work/$2" "$1/download/$2" || $limit $tool -q -O "$work/$2" "$1/download/$2"
+		;;
+	esac
+}
+
+# download NAME: from the first broker that has it.
 download() {
 	[ -n "$brokers" ] || fail "this install.sh knows no broker, and there is no program beside it" \
 		"fetch it from a broker (https://BROKER/install.sh), or say --from DIR: the directory of a release, or a clone after make build"
+	if have curl; then
+		tool=curl
+	elif have wget && wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+		tool=wget
+	elif have wget; then
+		tool='wget '
+	elif have busybox && busybox wget --help 2>&1 | grep -q Usage; then
+		tool='busybox wget'
+	else
+		fail "there is neither curl nor wget here" "install one of them, or fetch ${brokers%% *}/download/$1 elsewhere and say --from DIR"
+	fi
 	printf '%s' "$ca" >"$work/ca.pem"
 	for broker in $brokers; do
 		say note "fetching $1 from $broker"
-		if have curl; then
-			# The broker is known by its id, whatever its address is called.
-			place=${broker#https://}
-			place=${place%%/*}
-			case $place in
-			*]) place=$place:443 ;;
-			*:*) ;;
-			*) place=$place:443 ;;
-			esac
-			set -- "$1" curl -fsS --connect-timeout 20 --speed-limit 100 --speed-time 60 --cacert "$work/ca.pem" \
-				--connect-to "$broker_id:443:$place" -o "$work/$1" "https://$broker_id/download/$1"
-		elif have wget && wget --version 2>/dev/null | grep -q 'GNU Wget'; then
-			set -- "$1" wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$1" "$broker/download/$1"
-		elif have wget; then
-			# That of busybox cannot verify a server: the sum below decides alone.
-			set -- "$1" wget -q -T 60 -O "$work/$1" "$broker/download/$1"
-		elif have busybox && busybox wget --help >/dev/null 2>&1; then
-			set -- "$1" busybox wget -q -T 60 -O "$work/$1" "$broker/download/$1"
-		else
-			fail "there is neither curl nor wget here" "install one of them, or fetch $broker/download/$1 elsewhere and say --from DIR"
-		fi
-		wanted=$1
-		shift
 		code=0
-		"$@" </dev/null 2>"$work/trouble" || code=$?
+		get "$broker" "$1" </dev/null 2>"$work/trouble" || code=$?
 		[ "$code" -ne 0 ] || return 0
-		trouble=$(grep -v '^ *$' "$work/trouble" | tail -n 1)
-		rm -f "$work/$wanted"
-		say note "$broker: ${trouble:-it ended with $code}"
-		set -- "$wanted"
-		case "$trouble" in
-		*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
-		*write* | *[Ss]pace*) advice="is there space left in ${work%/*}?" ;;
-		*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
-		*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
-		esac
+		trouble=$(grep '^curl: ' "$work/trouble" || grep -v '^ *$' "$work/trouble" | tail -n 1)
+		rm -f "$work/$1"
+		[ "$broker" = "${brokers##* }" ] || say note "$broker: ${trouble:-it ended with $code}"
 	done
+	case "$tool $code $trouble" in
+	'curl 23 '* | 'wget 3 '*) advice="is there space left in ${work%/*}?" ;;
+	*' wget '* | 'wget  '*) advice="that was the wget of busybox, which often cannot do this: install curl or GNU wget, or fetch $broker/download/$1 elsewhere and say --from DIR" ;;
+	*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
+	*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
+	*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
+	esac
 	fail "$1 could not be fetched: ${trouble:-the download ended with $code}" "$advice"
 }
 
@@ -283,7 +288,7 @@ main() {
 			what=$1
 			;;
 		--root | --arch | --from | --prefix)
-			[ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value" "name a directory (a platform for --arch), or leave the option out"
+			[ -n "${2:-}" ] || fail "$1 is empty" "name a directory (a platform for --arch), or leave the option out"
 			option=${1#--}
 			eval "$option=\$2"
 			shift

@@ -38,6 +38,7 @@ type Server struct {
 
 	http        *http.Server
 	bodies      chan struct{}
+	downloads   queue
 	asking      asking
 	refusals    limit
 	requests    atomic.Int64

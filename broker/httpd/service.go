@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"nimbus/broker/software"
 	"nimbus/broker/wire"
 )
 
@@ -37,6 +38,13 @@ type Service interface {
 	TakeLog(ctx context.Context, node Node, l wire.LogText) error
 
 	Info(ctx context.Context) wire.Info
+
+	// Build opens the program for a platform; nil when there is none to hand
+	// out. Info says which there are.
+	Build(ctx context.Context, platform string) (*software.File, error)
+	// InstallScript is install.sh for a caller who came by a URL; empty, where
+	// that is not known.
+	InstallScript(ctx context.Context, url string) []byte
 }
 
 // Node is a caller whose token was verified.

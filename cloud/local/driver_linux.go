@@ -121,7 +121,7 @@ func (d *Driver) resolve(r cloud.Request) request {
 	if image.Root == "" {
 		image.Root = "/"
 	}
-	return request{Request: r, Root: image.Root, Scripts: image.Scripts}
+	return request{Request: r, Root: image.Root, Scripts: image.Scripts, Own: image.Own}
 }
 
 // inOrder sorts instances of several launches as they were asked for.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,17 @@ const scriptsDir = "/opt/nimbus/ctx-scripts"
 func bringFiles(s setup) error {
 	if s.Scripts != "" {
 		from := filepath.Join(oldRoot, s.Scripts)
+		if err := os.RemoveAll(scriptsDir); err != nil { // the image's own
+			return err
+		}
 		if err := os.CopyFS(scriptsDir, os.DirFS(from)); err != nil {
 			return fmt.Errorf("copy scripts from %s: %w", s.Scripts, err)
 		}
 	}
 	for _, f := range s.Files {
+		if s.has(f.Target) {
+			continue
+		}
 		source := filepath.Join(oldRoot, f.Source)
 		if err := mountPoint(source, f.Target); err != nil {
 			return fmt.Errorf("bring %s: %w", f.Source, err)
@@ -32,6 +39,16 @@ func bringFiles(s setup) error {
 		}
 	}
 	return nil
+}
+
+// has says whether the image has something of its own at a path, which is not
+// hidden in this sandbox.
+func (s setup) has(path string) bool {
+	if !slices.ContainsFunc(s.Own, func(own string) bool { return strings.HasPrefix(path, own+"/") }) {
+		return false
+	}
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // mountPoint makes a place to mount a source on.
@@ -78,6 +95,9 @@ func writeFiles(s setup) error {
 		return err
 	}
 	for _, l := range s.Links {
+		if s.has(l.Name) {
+			continue
+		}
 		if err := makeDir(filepath.Dir(l.Name)); err != nil {
 			return err
 		}

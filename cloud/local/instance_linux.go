@@ -76,7 +76,7 @@ func (k *keeper) bringUp(i *instance, r request, c common) error {
 		return err
 	}
 	s := setup{
-		Name: r.Name, Root: r.Root, Scripts: r.Scripts, Scratch: k.dir, HostKey: key, Keys: r.PublicKeys,
+		Name: r.Name, Root: r.Root, Scripts: r.Scripts, Own: r.Own, Scratch: k.dir, HostKey: key, Keys: r.PublicKeys,
 		Hide: c.Hide, Files: c.Files, Links: c.Links,
 	}
 	for n := range i.plugs {

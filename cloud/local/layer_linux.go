@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -75,7 +76,7 @@ func mountLayers(s setup) ([]freshDir, error) {
 	if err := unix.MoveMount(image, "", unix.AT_FDCWD, lowerDir, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return nil, fmt.Errorf("image root %q: %w", s.Root, err)
 	}
-	fresh, err := hide(s.Hide)
+	fresh, err := hide(s.Hide, s.Own)
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +94,13 @@ func mountLayers(s setup) ([]freshDir, error) {
 
 // hide covers paths in the upper layer, before it is mounted, and returns the
 // directories among them that have to be made anew.
-func hide(more []string) (fresh []freshDir, err error) {
+func hide(more, own []string) (fresh []freshDir, err error) {
 	lower, err := unix.Open(lowerDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(lower)
-	all := hidden
+	all := slices.DeleteFunc(slices.Clone(hidden), func(f freshDir) bool { return slices.Contains(own, f.path) })
 	for _, path := range more {
 		all = append(all, freshDir{path: path})
 	}

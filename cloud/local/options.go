@@ -42,6 +42,10 @@ type Image struct {
 	Root        string // directory on the host; empty means /
 	Scripts     string // directory copied to /opt/nimbus/ctx-scripts; empty copies nothing
 	Description string // for people
+	// Own are paths that sandboxes of this image see as they are in it, though
+	// they are hidden elsewhere. Files and Links of Options below one are left
+	// out. An ordinary user's sandboxes do not have them.
+	Own []string
 }
 
 // File is a file or directory of the host that sandboxes see as well.

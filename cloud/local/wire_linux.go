@@ -50,6 +50,7 @@ type request struct {
 	cloud.Request
 	Root    string
 	Scripts string
+	Own     []string
 }
 
 // common is what all sandboxes of a launch question share.
@@ -80,7 +81,8 @@ type setup struct {
 	Name    string
 	Root    string // of the image
 	Scripts string
-	Scratch string // a directory that is free to be covered by a mount
+	Own     []string // paths of the image that are shown all the same
+	Scratch string   // a directory that is free to be covered by a mount
 	Hide    []string
 	Files   []File
 	Links   []Link

@@ -12,6 +12,7 @@ equiv=${NIMBUS_HOSTS_EQUIV:-/etc/hosts.equiv}
 testdir=${NIMBUS_TESTDIR:-/opt/nimbus/ctx-test}
 state=${NIMBUS_STATE_DIR:-/var/lib/nimbus}
 log=${NIMBUS_LOG_FILE:-/opt/nimbus/ctxlog.txt}
+scripts=${NIMBUS_SCRIPTS_DIR:-$(cd "$(dirname "$0")" && pwd)}
 
 if [ "${1:-}" != --image ] && [ -z "${NIMBUS_OLD_CONTEXT:-}" ]; then
     echo "the context did not change, nothing to clean; before saving an image: $0 --image"
@@ -44,5 +45,13 @@ rm -rf "$testdir"
 if [ "${1:-}" = --image ]; then
     rm -rf "$state"
     rm -f "$log" "$log.1"
+
+    # What came with a launch lies over this machine's own scripts, which are
+    # kept beside. Interrupted here, the agent does the rest in the next context.
+    if [ -d "$scripts.image" ]; then
+        find "$scripts/" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+        cp -pR "$scripts.image/." "$scripts/"
+        rm -rf "$scripts/.pack" "$scripts.image"
+    fi
 fi
 echo "cleaned"

@@ -1,0 +1,449 @@
+package install
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// A draft is written beside its place, and takes it when all drafts are there.
+type draft struct {
+	temp, real string
+	fresh      bool // nothing is in its place
+}
+
+// putting is one installation while it goes on.
+type putting struct {
+	*Tree
+	drafts []draft
+	dirs   []string // that were made
+	report Report
+	note   record
+}
+
+// Put makes the tree have all of a plan. Either it does, or nothing is changed:
+// everything is written beside its place first. What an earlier plan put there,
+// and this one has no more, goes.
+func (t *Tree) Put(plan Plan) (Report, error) {
+	old, _, err := t.readRecord(plan.Record)
+	if err != nil {
+		return Report{}, err
+	}
+	p := &putting{Tree: t, note: record{Dirs: old.Dirs}}
+	if err := p.draft(plan, old); err != nil {
+		p.undo()
+		return Report{}, err
+	}
+	for _, d := range p.drafts {
+		if err := t.root.Rename(d.temp, d.real); err != nil {
+			p.undo()
+			return Report{}, &Problem{Text: t.Name(d.real), Err: err}
+		}
+	}
+	for _, dir := range p.touched() {
+		if err := t.flush(dir); err != nil {
+			return Report{}, &Problem{Text: t.Name(dir), Err: err}
+		}
+	}
+	gone := record{Entries: slices.DeleteFunc(old.Entries, func(e entry) bool { _, still := p.note.find(e.Path); return still })}
+	if err := t.take(gone, plan.Record, &p.report); err != nil {
+		return Report{}, err
+	}
+	p.report.sort()
+	return p.report, nil
+}
+
+// draft writes everything that is not there yet beside its place.
+func (p *putting) draft(plan Plan, old record) error {
+	for _, item := range plan.Items {
+		before, known := old.find(item.Path)
+		e, err := p.draftItem(item, before, known)
+		if err != nil {
+			var problem *Problem
+			if errors.As(err, &problem) {
+				return err
+			}
+			return &Problem{Text: p.Name(item.Path), Err: err}
+		}
+		p.note.Entries = append(p.note.Entries, e)
+	}
+	// The directory of the record is in it, too.
+	dir, err := p.real(path.Dir(plan.Record), true)
+	if err == nil {
+		err = p.makeDir(dir)
+	}
+	if err != nil {
+		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
+	}
+	p.note.Dirs = append(p.note.Dirs, p.dirs...)
+	if err := p.file(Item{Path: plan.Record, Mode: 0o644, Text: p.note.encoded()}, ""); err != nil {
+		return &Problem{Text: p.Name(plan.Record), Err: err}
+	}
+	return nil
+}
+
+// draftItem compares an item with what is in its place, and drafts it if that
+// is not the same.
+func (p *putting) draftItem(item Item, before entry, known bool) (entry, error) {
+	if item.Lines != "" {
+		text, err := p.Read(item.Path)
+		if err != nil {
+			return entry{}, err
+		}
+		item.Text = []byte(withLines(string(text), item.Lines))
+		return entry{Path: item.Path, Lines: true}, p.file(item, "")
+	}
+	real, err := p.real(item.Path, false)
+	if err != nil {
+		return entry{}, err
+	}
+	info, err := p.root.Lstat(real)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		info = nil
+	case err != nil:
+		return entry{}, err
+	case info.IsDir():
+		return entry{}, &Problem{Text: p.Name(item.Path) + " is a directory", Fix: "remove it, or move it away"}
+	}
+	if item.Link != "" {
+		if info != nil && info.Mode()&fs.ModeSymlink != 0 {
+			if target, err := p.root.Readlink(real); err == nil && target == item.Link {
+				p.report.Same = append(p.report.Same, item.Path)
+				return entry{Path: item.Path, Link: item.Link}, nil
+			}
+		}
+		return entry{Path: item.Path, Link: item.Link}, p.link(item, real, info == nil)
+	}
+	wanted, err := item.sum()
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{Path: item.Path, Sum: wanted, Yours: item.Yours}
+	if info != nil && info.Mode().IsRegular() {
+		is, err := p.sumOf(real)
+		if err != nil {
+			return entry{}, err
+		}
+		if is != wanted && item.Yours && (!known || is != before.Sum) {
+			p.report.Kept = append(p.report.Kept, item.Path)
+			if known {
+				e.Sum = before.Sum
+			}
+			return e, nil
+		}
+		// A mode that was changed is theirs, too.
+		if is == wanted && (item.Yours || info.Mode().Perm() == item.Mode) {
+			p.report.Same = append(p.report.Same, item.Path)
+			return e, nil
+		}
+	}
+	return e, p.file(item, wanted)
+}
+
+// sum is the SHA-256 of what an item wants.
+func (i Item) sum() (string, error) {
+	if i.Program == nil {
+		sum := sha256.Sum256(i.Text)
+		return hex.EncodeToString(sum[:]), nil
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, i.Program.reader())
+	if err == nil && n != i.Program.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+func (t *Tree) sumOf(real string) (string, error) {
+	f, err := t.root.Open(real)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// file drafts a regular file, unless the same is there. Mode and owner of one
+// that belongs to another are kept.
+func (p *putting) file(item Item, wanted string) error {
+	real, err := p.real(item.Path, item.Lines != "")
+	if err != nil {
+		return err
+	}
+	info, err := p.root.Lstat(real)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !fresh {
+		return err
+	}
+	if wanted == "" && !fresh && info.Mode().IsRegular() {
+		if is, err := p.Read(item.Path); err == nil && bytes.Equal(is, item.Text) {
+			p.report.Same = append(p.report.Same, item.Path)
+			return nil
+		}
+	}
+	if err := p.makeDir(path.Dir(real)); err != nil {
+		return err
+	}
+	d := p.begin(real, fresh)
+	f, err := p.root.OpenFile(d.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	var content io.Reader = bytes.NewReader(item.Text)
+	if item.Program != nil {
+		content = item.Program.reader()
+	}
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), content)
+	if err == nil && wanted != "" && hex.EncodeToString(h.Sum(nil)) != wanted {
+		err = errors.New("it changed while it was read")
+	}
+	mode := item.Mode
+	if item.Lines != "" && !fresh {
+		mode = info.Mode().Perm()
+		if err == nil {
+			err = keepOwner(f, info)
+		}
+	}
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		p.will(item.Path, fresh)
+	}
+	return err
+}
+
+func (p *putting) link(item Item, real string, fresh bool) error {
+	if err := p.makeDir(path.Dir(real)); err != nil {
+		return err
+	}
+	d := p.begin(real, fresh)
+	if err := p.root.Symlink(item.Link, d.temp); err != nil {
+		return err
+	}
+	p.will(item.Path, fresh)
+	return nil
+}
+
+// begin notes a draft; what an installation that was killed left in its place
+// goes.
+func (p *putting) begin(real string, fresh bool) draft {
+	d := draft{path.Join(path.Dir(real), "."+path.Base(real)+".nimbus-new"), real, fresh}
+	_ = p.root.Remove(d.temp)
+	p.drafts = append(p.drafts, d)
+	return d
+}
+
+func (p *putting) will(name string, fresh bool) {
+	if fresh {
+		p.report.Made = append(p.report.Made, name)
+	} else {
+		p.report.Replaced = append(p.report.Replaced, name)
+	}
+}
+
+// makeDir makes a directory and those above it.
+func (p *putting) makeDir(real string) error {
+	info, err := p.root.Lstat(real)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &Problem{Text: p.Name(real) + " is no directory", Fix: "remove it, or move it away"}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := p.makeDir(path.Dir(real)); err != nil {
+		return err
+	}
+	if err := p.root.Mkdir(real, 0o755); err != nil {
+		return err
+	}
+	p.dirs = append(p.dirs, real)
+	return p.root.Chmod(real, 0o755) // whatever the umask took away
+}
+
+// undo takes back what was drafted.
+func (p *putting) undo() {
+	for _, d := range p.drafts {
+		_ = p.root.Remove(d.temp)
+	}
+	for _, dir := range slices.Backward(p.dirs) {
+		_ = p.root.Remove(dir)
+	}
+}
+
+// touched are the directories that have new names in them, and those above
+// that were made.
+func (p *putting) touched() []string {
+	var dirs []string
+	for _, d := range p.drafts {
+		dirs = append(dirs, path.Dir(d.real))
+	}
+	for _, dir := range p.dirs {
+		dirs = append(dirs, path.Dir(dir))
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) })
+	return slices.Compact(dirs)
+}
+
+// Remove takes back what Put has put there, by its record. What people have
+// changed stays, and so does what another record beside it names.
+func (t *Tree) Remove(name string) (Report, error) {
+	var report Report
+	r, found, err := t.readRecord(name)
+	if err != nil || !found {
+		return report, err
+	}
+	shared, err := t.others(name)
+	if err != nil {
+		return report, &Problem{Text: t.Name(path.Dir(name)), Err: err}
+	}
+	r.Entries = slices.DeleteFunc(r.Entries, func(e entry) bool { return shared[e.Path] })
+	if err := t.take(r, name, &report); err != nil {
+		return report, err
+	}
+	if err := t.drop(name, &report); err != nil {
+		return report, err
+	}
+	// The deepest first; what is in use stays.
+	slices.SortFunc(r.Dirs, func(a, b string) int { return strings.Compare(b, a) })
+	for _, dir := range slices.Compact(r.Dirs) {
+		if real, err := t.real(dir, false); err == nil && !shared[dir] && t.isDir(real) {
+			_ = t.root.Remove(real)
+		}
+	}
+	report.sort()
+	return report, nil
+}
+
+func (t *Tree) isDir(real string) bool {
+	info, err := t.root.Lstat(real)
+	return err == nil && info.IsDir()
+}
+
+// take removes what the entries of a record name.
+func (t *Tree) take(r record, name string, report *Report) error {
+	for _, e := range r.Entries {
+		if e.Lines {
+			if err := t.unline(e.Path, report); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.Yours {
+			real, err := t.real(e.Path, false)
+			if err != nil {
+				return &Problem{Text: t.Name(e.Path), Err: err}
+			}
+			if is, err := t.sumOf(real); err == nil && is != e.Sum {
+				report.Kept = append(report.Kept, e.Path)
+				continue
+			}
+		}
+		if err := t.drop(e.Path, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop removes a file or link, if it is there.
+func (t *Tree) drop(name string, report *Report) error {
+	real, err := t.real(name, false)
+	if err == nil && t.isDir(real) {
+		err = errors.New("it is a directory")
+	}
+	if err == nil {
+		err = t.root.Remove(real)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &Problem{Text: "remove " + t.Name(name), Err: err}
+	}
+	report.Removed = append(report.Removed, name)
+	return nil
+}
+
+// unline takes our lines out of a file of another owner.
+func (t *Tree) unline(name string, report *Report) error {
+	text, err := t.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &Problem{Text: t.Name(name), Err: err}
+	}
+	without := withoutLines(string(text))
+	if without == string(text) {
+		return nil
+	}
+	if err := t.rewrite(name, without); err != nil {
+		return &Problem{Text: t.Name(name), Err: err}
+	}
+	report.Removed = append(report.Removed, name+" (our lines in it)")
+	return nil
+}
+
+// rewrite gives a file of another owner new content. Where it cannot be
+// replaced as a whole, as a container's /etc/hosts, it is written to.
+func (t *Tree) rewrite(name, text string) error {
+	real, err := t.real(name, true)
+	if err != nil {
+		return err
+	}
+	info, err := t.root.Lstat(real)
+	if err != nil {
+		return err
+	}
+	p := &putting{Tree: t}
+	d := p.begin(real, false)
+	defer p.undo()
+	f, err := t.root.OpenFile(d.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = keepOwner(f, info)
+	}
+	if err == nil {
+		err = f.Chmod(info.Mode().Perm())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if t.root.Rename(d.temp, real) == nil {
+		return nil
+	}
+	if err := t.root.WriteFile(real, []byte(text), info.Mode().Perm()); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
