@@ -62,10 +62,8 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case rest == "user-data":
 		m.served++
 		http.ServeFile(w, r, filepath.Join(m.dir, "user-data"))
-	case rest == "meta-data" || strings.HasPrefix(rest, "meta-data/"):
-		m.value(w, path.Clean(strings.TrimPrefix(rest, "meta-data")+"/"))
 	default:
-		http.NotFound(w, r)
+		m.value(w, path.Clean(rest))
 	}
 }
 
@@ -75,25 +73,26 @@ func (m *metadata) value(w http.ResponseWriter, name string) {
 		text, _ := os.ReadFile(filepath.Join(m.dir, file))
 		return strings.TrimSpace(string(text))
 	}
-	nic := "/network/interfaces/macs/" + m.mac
+	nic := "meta-data/network/interfaces/macs/" + m.mac
 	values := map[string]string{
-		"/ami-id": "ami-1", "/instance-id": "i-0123456789abcdef0", "/instance-type": "t2.nano",
-		"/local-hostname": read("name"), "/hostname": read("name"), "/local-ipv4": m.ip,
-		"/placement/availability-zone": "here-1a", "/placement/region": "here-1",
+		"meta-data/ami-id": "ami-1", "meta-data/instance-id": "i-0123456789abcdef0", "meta-data/instance-type": "t2.nano",
+		"meta-data/local-hostname": read("name"), "meta-data/hostname": read("name"), "meta-data/local-ipv4": m.ip,
+		"meta-data/placement/availability-zone": "here-1a", "meta-data/placement/region": "here-1",
 		nic + "/device-number": "0", nic + "/mac": m.mac, nic + "/local-ipv4s": m.ip, nic + "/subnet-ipv4-cidr-block": "10.77.0.0/24",
-		"/public-keys/0/openssh-key": read("authorized-keys"),
+		"meta-data/public-keys/0/openssh-key": read("authorized-keys"),
+		"dynamic/instance-identity/document":  `{"region": "here-1"}`,
 	}
 	if value, ok := values[name]; ok {
 		io.WriteString(w, value)
 		return
 	}
-	if name == "/public-keys" { // the one list with names in it
+	if name == "meta-data/public-keys" { // the one list with names in it
 		io.WriteString(w, "0=key")
 		return
 	}
 	listed := map[string]bool{}
 	for at := range values {
-		if below, ok := strings.CutPrefix(at, strings.TrimSuffix(name, "/")+"/"); ok {
+		if below, ok := strings.CutPrefix(at, name+"/"); ok {
 			first, _, more := strings.Cut(below, "/")
 			if more {
 				first += "/"
