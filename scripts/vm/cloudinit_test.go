@@ -51,7 +51,7 @@ func (w *world) there(command string) string {
 	if err != nil {
 		w.Errorf("exec %s: %v\n%s", command, err, out)
 	}
-	return strings.ReplaceAll(out, "only-0: ", "")
+	return strings.ReplaceAll(out, "only-0| ", "")
 }
 
 func TestCloudInitNoCloud(t *testing.T) {
