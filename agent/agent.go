@@ -71,7 +71,8 @@ func Run(ctx context.Context, cfg Config, console io.Writer) (err error) {
 func (c Config) places(log *slog.Logger) source.Places {
 	return source.Places{
 		Given: c.Bootstrap, File: c.BootstrapFile, URLFile: c.MetadataURLFile,
-		MetadataURL: c.MetadataURL, DMI: c.machine.dmi, Log: log,
+		Drives: c.machine.drives, MetadataURL: c.MetadataURL, DMI: c.machine.dmi,
+		CloudInit: c.machine.cloudInit, CloudInitRun: c.machine.cloudRun, Log: log,
 	}
 }
 

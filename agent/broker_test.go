@@ -212,8 +212,10 @@ func testConfig(root string) Config {
 	cfg.MetadataURL = "http://127.0.0.1:1"
 	cfg.NetworkWait, cfg.ScriptTimeLimit = time.Second, 20*time.Second
 	cfg.machine = machine{
-		dmi:  fstest.MapFS{},
-		sshd: at("no-sshd"),
+		dmi:       fstest.MapFS{},
+		cloudInit: at("cloud"),
+		cloudRun:  at("cloud-run"),
+		sshd:      at("no-sshd"),
 		interfaces: func() ([]host.Interface, error) {
 			return []host.Interface{{Name: "eth0", Addrs: []netip.Addr{netip.MustParseAddr("10.78.0.2")}, Default: true}}, nil
 		},

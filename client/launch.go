@@ -111,10 +111,10 @@ func (r *run) up(ctx context.Context) error {
 	}
 	plan, err := deploy.Plan(r.def, deploy.Deployment{
 		Handle: r.launch.Handle, Launch: r.record.Launch, PublicKeys: publicKeys(r.key), Context: created,
-		Issued: r.env.Now(), Expires: r.record.Expires,
+		Issued: r.env.Now(), Expires: r.record.Expires, Installs: r.installs(r.driver),
 	})
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return r.planFailure(err)
 	}
 	if err := r.launchAll(ctx, plan); err != nil {
 		return err
