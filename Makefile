@@ -71,6 +71,7 @@ lint: test-deps
 	$(GO) tool staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
+	shellcheck client/deploy/userdata.sh
 	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build

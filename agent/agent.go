@@ -71,7 +71,8 @@ func Run(ctx context.Context, cfg Config, console io.Writer) (err error) {
 func (c Config) places(log *slog.Logger) source.Places {
 	return source.Places{
 		Given: c.Bootstrap, File: c.BootstrapFile, URLFile: c.MetadataURLFile,
-		MetadataURL: c.MetadataURL, DMI: c.machine.dmi, Log: log,
+		Drives: c.machine.drives, MetadataURL: c.MetadataURL, DMI: c.machine.dmi,
+		CloudInit: c.machine.cloudInit, CloudInitRun: c.machine.cloudRun, Log: log,
 	}
 }
 
@@ -162,7 +163,11 @@ func (s *session) work(ctx context.Context) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	if err := s.join(ctx); err != nil {
+	scripts, err := s.join(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.bring(ctx, scripts); err != nil {
 		return err
 	}
 	for ; ; s.stage++ {
@@ -190,6 +195,9 @@ func (s *session) settle(ctx context.Context) error {
 		if err := s.state.setContext(s.found.Context); err != nil {
 			return fmt.Errorf("context: %w", err)
 		}
+	}
+	if err := s.ownScripts(); err != nil {
+		return err
 	}
 	if err := ctxscripts.Install(s.cfg.ScriptsDir); err != nil {
 		return fmt.Errorf("scripts directory: %w", err)

@@ -42,6 +42,7 @@ type broker struct {
 	report   func(n int) any
 	retry    func(n int) any
 	log      func(n int) any
+	pack     func(n int) any // a []byte, too
 
 	mutex   sync.Mutex
 	asked   map[string]int
@@ -65,6 +66,7 @@ func newBroker(t *testing.T) *broker {
 	b.report = func(int) any { return done{} }
 	b.retry = func(int) any { return done{} }
 	b.log = func(int) any { return done{} }
+	b.pack = func(int) any { return wire.Errorf(wire.NotFound, "no scripts") }
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/contexts/ctx-1/join", func(w http.ResponseWriter, r *http.Request) {
 		var j wire.Join
@@ -78,6 +80,9 @@ func newBroker(t *testing.T) *broker {
 	})
 	mux.HandleFunc("GET /v1/contexts/ctx-1/manifest", func(w http.ResponseWriter, r *http.Request) {
 		b.answer(w, r, "manifest", nil, b.manifest, func() *wire.Error { return nil })
+	})
+	mux.HandleFunc("GET /v1/contexts/ctx-1/pack", func(w http.ResponseWriter, r *http.Request) {
+		b.answer(w, r, "pack", nil, b.pack, func() *wire.Error { return nil })
 	})
 	mux.HandleFunc("POST /v1/contexts/ctx-1/retry", func(w http.ResponseWriter, r *http.Request) {
 		b.answer(w, r, "retry", nil, b.retry, func() *wire.Error { return nil })
@@ -129,6 +134,8 @@ func (b *broker) answer(w http.ResponseWriter, r *http.Request, kind string, doc
 		panic(http.ErrAbortHandler)
 	case *wire.Error:
 		send(w, reply.Status(), reply)
+	case []byte:
+		_, _ = w.Write(reply)
 	case held:
 		send(w, http.StatusAccepted, wire.Waiting{For: reply})
 	default:
@@ -205,8 +212,10 @@ func testConfig(root string) Config {
 	cfg.MetadataURL = "http://127.0.0.1:1"
 	cfg.NetworkWait, cfg.ScriptTimeLimit = time.Second, 20*time.Second
 	cfg.machine = machine{
-		dmi:  fstest.MapFS{},
-		sshd: at("no-sshd"),
+		dmi:       fstest.MapFS{},
+		cloudInit: at("cloud"),
+		cloudRun:  at("cloud-run"),
+		sshd:      at("no-sshd"),
 		interfaces: func() ([]host.Interface, error) {
 			return []host.Interface{{Name: "eth0", Addrs: []netip.Addr{netip.MustParseAddr("10.78.0.2")}, Default: true}}, nil
 		},

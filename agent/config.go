@@ -13,6 +13,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"nimbus/agent/host"
+	"nimbus/agent/source"
 )
 
 // ConfigFile is where the configuration is, unless a flag says otherwise.
@@ -70,8 +71,11 @@ type Config struct {
 
 // A machine is what the agent asks its own machine, but for tests.
 type machine struct {
-	dmi        fs.FS  // what the firmware says
-	sshd       string // the SSH server
+	dmi        fs.FS         // what the firmware says
+	drives     source.Drives // attached to it
+	cloudInit  string        // the directory of cloud-init
+	cloudRun   string        // what cloud-init wrote in this boot
+	sshd       string        // the SSH server
 	interfaces func() ([]host.Interface, error)
 	hostname   func() (string, error)
 }
@@ -94,6 +98,9 @@ func Default() Config {
 		HostsEquiv:      "/etc/hosts.equiv",
 		machine: machine{
 			dmi:        os.DirFS("/sys/class/dmi/id"),
+			drives:     source.ThisMachine(),
+			cloudInit:  "/var/lib/cloud",
+			cloudRun:   "/run/cloud-init",
 			sshd:       "/usr/sbin/sshd",
 			interfaces: host.Interfaces,
 			hostname:   os.Hostname,

@@ -50,7 +50,7 @@ func (s *session) describe(ctx context.Context) ([]cluster.Identity, error) {
 func names(ctx context.Context, cfg Config, found *source.Found, token wire.Token) host.Names {
 	var names host.Names
 	var local, own, node string
-	if m := found.Metadata; m != nil {
+	if m := found.Values; m != nil {
 		local = m.Value(ctx, "local-hostname")
 		for _, nic := range found.NICs {
 			if nic.Label == cluster.PublicNIC {

@@ -46,15 +46,16 @@ func refused(what string, err error) error {
 	return r
 }
 
-// join makes this node known and learns its place.
-func (s *session) join(ctx context.Context) error {
+// join makes this node known and learns its place, and which scripts came with
+// the launch.
+func (s *session) join(ctx context.Context) (*wire.Pack, error) {
 	var joined wire.Joined
 	err := persist(ctx, s.log, "join", func(ctx context.Context) (err error) {
 		joined, err = s.client.Join(ctx, wire.Join{Identities: s.identities})
 		return err
 	})
 	if err != nil {
-		return refused("join", err)
+		return nil, refused("join", err)
 	}
 	s.place = joined.Place
 	for i := range s.identities {
@@ -67,7 +68,7 @@ func (s *session) join(ctx context.Context) error {
 		log = log.With("roles", strings.Join(joined.Roles, ","))
 	}
 	log.Info("joined")
-	return nil
+	return joined.Scripts, nil
 }
 
 // ask waits for the answer of the current stage. The broker holds each request

@@ -37,6 +37,7 @@ type bench struct {
 	service *Service
 	server  *httpd.Server
 	owner   *wire.Client
+	stop    func() // the broker; the test's end does it, too
 	// definition of the contexts that create makes.
 	definition string
 }
@@ -67,7 +68,8 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 	shelf, err := software.Open(program, filepath.Join(dir, downloadsName))
 	must(t, err)
 	t.Cleanup(func() { shelf.Close() })
-	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Software: shelf, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold}
+	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Software: shelf, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold,
+		Packs: filepath.Join(dir, packsName)}
 	if err := b.service.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +83,11 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 	}
 	b.url = "https://" + address.String()
 	b.owner = b.client(readKey(t, secrets))
-	t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		b.server.Stop()
 		b.service.Stop()
 	})
+	t.Cleanup(b.stop)
 	return b
 }
 

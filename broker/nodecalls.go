@@ -21,7 +21,7 @@ func (s *Service) Join(_ context.Context, n httpd.Node, j wire.Join) (joined wir
 		if err != nil {
 			return err
 		}
-		joined = wire.Joined{Place: place, Node: place.String(), Context: r.id, Stages: 1, Roles: state.Node(place).Roles}
+		joined = wire.Joined{Place: place, Node: place.String(), Context: r.id, Stages: 1, Roles: state.Node(place).Roles, Scripts: packOf(state, place.Workspace)}
 		return nil
 	})
 	if err != nil {

@@ -131,6 +131,9 @@ func (r *rendezvous) loop() {
 	if err := r.service.Store.Drop(context.Background(), r.id); err != nil {
 		r.service.Log.Error("context ended, but its log stays", "context", r.id, "error", err)
 	}
+	if err := r.service.dropPacks(r.id); err != nil {
+		r.service.Log.Error("context ended, but its scripts stay", "context", r.id, "error", err)
+	}
 }
 
 func (r *rendezvous) ended() bool { return r.state != nil && r.state.Ended() }

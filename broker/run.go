@@ -57,7 +57,8 @@ func Run(ctx context.Context, c Config, shelf *software.Shelf, log *slog.Logger)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Software: shelf, Brokers: urls.list, Version: shelf.OwnSum(), Log: log}
+	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Software: shelf, Brokers: urls.list, Version: shelf.OwnSum(), Log: log,
+		Packs: filepath.Join(c.Data, packsName)}
 	if err := service.Start(ctx); err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type Service struct {
 	Version   string
 	Log       *slog.Logger
 	Hold      time.Duration // longest a request is held; wire.MaxHold
+	Packs     string        // directory of the scripts that contexts bring
 
 	mu         sync.Mutex
 	contexts   map[string]*rendezvous
@@ -59,6 +60,9 @@ func (s *Service) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the contexts: %w", err)
 	}
+	if err := s.sweepPacks(ids); err != nil {
+		s.Log.Error("what contexts left of their scripts stays", "error", err)
+	}
 	for _, id := range ids {
 		r := newRendezvous(s, id)
 		if err := r.load(ctx); err != nil {
@@ -66,6 +70,9 @@ func (s *Service) Start(ctx context.Context) error {
 			s.Log.Error("context is left out", "context", id, "error", err)
 			s.unread[id] = true
 			continue
+		}
+		if err := r.makePacks(); err != nil {
+			s.Log.Error("context cannot take in scripts", "context", id, "error", err)
 		}
 		s.run(r)
 	}
@@ -133,14 +140,22 @@ func (s *Service) Create(ctx context.Context, owner string, c wire.Create) (wire
 		return wire.Created{}, wire.Errorf(wire.Unavailable, "this broker holds %d contexts already", maxContexts)
 	}
 	c.Definition.Normalize()
+	if err := checkScripts(&c.Definition, c.Scripts); err != nil {
+		return wire.Created{}, err
+	}
 	r := newRendezvous(s, pki.NewContextID())
 	first := match.Event{At: now.UTC(), Created: &match.Created{
-		ID: r.id, Owner: owner, Name: c.Name, Definition: c.Definition, Expires: c.Expires.UTC(), Open: c.Open}}
+		ID: r.id, Owner: owner, Name: c.Name, Definition: c.Definition, Expires: c.Expires.UTC(), Open: c.Open, Scripts: inLog(c.Scripts)}}
 	if err := r.state.Apply(first); err != nil {
 		return wire.Created{}, refusal(err)
 	}
-	if err := s.Store.Create(ctx, r.id, first); err != nil {
+	err := r.makePacks()
+	if err == nil {
+		err = s.Store.Create(ctx, r.id, first)
+	}
+	if err != nil {
 		s.Log.Error("cannot store", "context", r.id, "error", err)
+		_ = s.dropPacks(r.id) // the next start removes them, too
 		return wire.Created{}, cannotStore(err)
 	}
 	r.begin()

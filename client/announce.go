@@ -27,7 +27,10 @@ func (r *run) announce() {
 	}
 	r.out.say("%s", b.String())
 	r.sayHostImages()
-	for _, warning := range missingScripts(r.settings.Clouds[r.record.Cloud], r.def) {
+	if len(r.scripts) > 0 {
+		r.out.say("\n%s", scriptsText(r.scripts, r.def))
+	}
+	for _, warning := range missingScripts(r.settings.Clouds[r.record.Cloud], r.def, r.scripts) {
 		r.out.warn("\nWarning: %s\n", warning)
 	}
 	if r.key.Made {

@@ -7,13 +7,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"slices"
@@ -31,8 +34,10 @@ import (
 type fakeBroker struct {
 	ca        string
 	createErr error
+	agents    map[string]string // that it hands out
 	deleteErr error
 	statusErr error // as long as it is set
+	packErr   error
 	listening []string
 
 	mu        sync.Mutex
@@ -49,6 +54,7 @@ type fakeContext struct {
 	seq    uint64
 	nodes  []wire.Node
 	added  []wire.AddData
+	packs  map[string]int // how often each was sent
 }
 
 func newFakeBroker(t *testing.T) *fakeBroker {
@@ -81,7 +87,7 @@ func (b *fakeBroker) Create(_ context.Context, create wire.Create) (wire.Created
 	defer b.mu.Unlock()
 	id := fmt.Sprintf("ctx%d", len(b.contexts)+1)
 	c := &fakeContext{create: create, seq: 1}
-	created := wire.Created{ID: id, BrokerID: "broker1", CA: b.ca, Brokers: []string{"https://127.0.0.1:8443"}, Tokens: map[string][]string{}}
+	created := wire.Created{ID: id, BrokerID: "broker1", CA: b.ca, Brokers: []string{"https://127.0.0.1:8443"}, Tokens: map[string][]string{}, Agents: b.agents}
 	for _, w := range create.Definition.Workspaces {
 		for index := range w.Quantity {
 			if w.Ctx != nil {
@@ -94,6 +100,11 @@ func (b *fakeBroker) Create(_ context.Context, create wire.Create) (wire.Created
 	b.contexts[id] = c
 	return created, nil
 }
+
+// informing is that broker when it says which agents it has.
+type informing struct{ *fakeBroker }
+
+func (b informing) Info(context.Context) (wire.Info, error) { return wire.Info{Agents: b.agents}, nil }
 
 func (b *fakeBroker) find(id string) (*fakeContext, error) {
 	if c := b.contexts[id]; c != nil {
@@ -269,6 +280,29 @@ func (b *fakeBroker) Extend(_ context.Context, id string, expires time.Time) err
 		b.change(c)
 	}
 	return err
+}
+
+// PutPack counts packs that are as they were announced.
+func (b *fakeBroker) PutPack(_ context.Context, id string, pack wire.Pack, content io.Reader) error {
+	if b.packErr != nil {
+		return b.packErr
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, err := b.find(id)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, content)
+	if err != nil || n != pack.Size || hex.EncodeToString(h.Sum(nil)) != pack.SHA256 || pack.Check() != nil {
+		return wire.Errorf(wire.BadRequest, "%+v is not what was sent: %d bytes, %v", pack, n, err)
+	}
+	if c.packs == nil {
+		c.packs = map[string]int{}
+	}
+	c.packs[pack.SHA256]++
+	return nil
 }
 
 // NodeLog returns what logs has of a node; it holds no request.

@@ -58,6 +58,7 @@ var classicOptions = []classicOption{
 	{name: "dry-run", commands: "run"},
 	{name: "no-wait", commands: "run"},
 	{name: "quantity", value: true, commands: "run"},
+	{name: "scripts", value: true, commands: "run"},
 	{name: "data", value: true, commands: "run"},
 	{name: "set", value: true, commands: "run"},
 	{name: "expires", value: true, commands: "run"},

@@ -70,6 +70,7 @@ Options of --run:
   --no-wait               return when the instances run
   --no-ctx-lock           leave the context open for data; see "nimbus inject
                           --help" and "nimbus lock --help"
+  --scripts DIR           bring the scripts in DIR to all nodes
   --quantity W=N          another number of instances of workspace W
   --data NAME=VALUE       value of data that nodes require; NAME=@FILE: a file
   --set NAME=VALUE        value of ${NAME} in the definition

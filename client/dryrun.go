@@ -25,6 +25,7 @@ type DryRun struct {
 	Cloud      string         `json:"cloud"`
 	Driver     string         `json:"driver"`
 	Workspaces []DryWorkspace `json:"workspaces"`
+	Scripts    []*Scripts     `json:"scripts,omitempty"` // that travel with it
 	Limits     []cloud.Limit  `json:"limits,omitempty"`
 	Broker     string         `json:"broker,omitempty"` // URL; empty: the user's own, or none is needed
 	OwnBroker  string         `json:"own_broker,omitempty"`
@@ -48,6 +49,7 @@ type DryWorkspace struct {
 	Hosts    []string      `json:"hosts"`           // the first and the last host name
 	NICs     []cluster.NIC `json:"nics"`
 	UserData int           `json:"user_data_bytes"` // of each instance, about
+	Fetches  bool          `json:"fetches_agent,omitempty"`
 }
 
 // dryRun finds all that would make a run fail before anything is launched, and
@@ -66,6 +68,10 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		return err
 	}
 	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
+		return err
+	}
+	scripts, err := s.packScripts(ctx, def, &o)
+	if err != nil {
 		return err
 	}
 	hosts, err := s.knownHostsFile()
@@ -87,7 +93,7 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	now := s.env.Now()
 	d := DryRun{
 		Handle: handle, Source: source, Cloud: s.settings.Cloud, Driver: s.settings.Clouds[s.settings.Cloud].Driver,
-		Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: history.Span(o.timeout),
+		Scripts: scripts, Limits: limits, Expires: now.Add(o.hours), Open: o.open, Timeout: history.Span(o.timeout),
 		SSHKey: key.File, MakesKey: key.Made, KnownHosts: hosts, Waits: graph.Waits(def), definition: def,
 	}
 	if def.Nodes() > 0 {
@@ -98,13 +104,29 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 			return r.brokerError(err)
 		}
 	}
+	installs, agents := s.installs(driver), map[string]string(nil)
+	if fetching(def, installs) {
+		if agents, err = s.expectedAgents(ctx); err != nil {
+			return r.brokerError(err)
+		}
+		if err := deploy.CheckAgents(def, installs, agents); err != nil {
+			return s.planFailure(err)
+		}
+	}
 	brokers, ca := s.expectedBroker(def)
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
+		fetches, fetched := w.Ctx != nil && installs(w.Image), agents
+		if !fetches {
+			fetched = nil
+		}
 		d.Workspaces = append(d.Workspaces, DryWorkspace{
 			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: s.imageText(driver, w.Image),
-			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca),
+			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca, fetched), Fetches: fetches,
 		})
+	}
+	for _, warning := range missingScripts(s.settings.Clouds[s.settings.Cloud], def, scripts) {
+		s.out.warn("Warning: %s\n", warning)
 	}
 	if s.out.document(d) {
 		return nil
@@ -192,9 +214,15 @@ func (d *DryRun) text() string {
 		}
 		if w.UserData > 0 {
 			fmt.Fprintf(&b, "  - user data: about %d bytes each\n", (w.UserData+99)/100*100)
+			if w.Fetches {
+				b.WriteString("  - fetches its agent from the broker, unless the image has the same one\n")
+			}
 		} else {
 			b.WriteString("  - no user data: it takes no part in the context\n")
 		}
+	}
+	if len(d.Scripts) > 0 {
+		b.WriteString("\n" + scriptsText(d.Scripts, d.definition))
 	}
 	if len(d.Limits) > 0 {
 		b.WriteString("\nRoom:\n")

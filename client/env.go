@@ -78,6 +78,7 @@ type Broker interface {
 	AddData(ctx context.Context, id string, data wire.AddData) error
 	Lock(ctx context.Context, id string) error
 	Extend(ctx context.Context, id string, expires time.Time) error
+	PutPack(ctx context.Context, id string, pack wire.Pack, content io.Reader) error
 	NodeLog(ctx context.Context, id, node string, offset int64) (wire.NodeLog, error)
 	Listen(ctx context.Context, address string) (url string, err error)
 }

@@ -59,15 +59,22 @@ func configured(c settings.Cloud, def *cluster.Definition) (images []string) {
 	return images
 }
 
-// missingScripts says what the scripts of local images lack for a definition.
-// That is no error: a role may be required for its data alone.
-func missingScripts(c settings.Cloud, def *cluster.Definition) (warnings []string) {
+// missingScripts says what the scripts that a launch brings, and those of local
+// images, lack for a definition. That is no error: a role may be required for
+// its data alone.
+func missingScripts(c settings.Cloud, def *cluster.Definition, brought []*Scripts) (warnings []string) {
 	for _, w := range def.Workspaces {
-		dir := c.Images[w.Image].Scripts
-		if dir == "" || w.Ctx == nil {
+		dir, scripts := c.Images[w.Image].Scripts, scriptsOf(brought, w.Name)
+		if dir == "" && scripts == nil || w.Ctx == nil {
 			continue
 		}
 		has := func(names ...string) bool {
+			if scripts != nil && scripts.has(names...) {
+				return true
+			}
+			if dir == "" {
+				return false
+			}
 			for _, name := range names {
 				if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
 					return true
@@ -75,11 +82,15 @@ func missingScripts(c settings.Cloud, def *cluster.Definition) (warnings []strin
 			}
 			return false
 		}
-		if !has("0-etchosts", "0-etchosts.all", "0-etchosts.sh") {
+		if dir != "" && !has("0-etchosts", "0-etchosts.all", "0-etchosts.sh") {
 			warnings = append(warnings, fmt.Sprintf("image %q has no 0-etchosts.all in %s: its nodes will fail; copy it from ctxscripts/ctx-scripts of Nimbus", w.Image, dir))
 		}
 		for _, role := range w.Ctx.Requires.Roles {
-			if !has("1-ipandhost/"+role.Name, "1-ipandhost/"+role.Name+".all", "4-restarts/"+role.Name) {
+			switch {
+			case has("1-ipandhost/"+role.Name, "1-ipandhost/"+role.Name+".all", "4-restarts/"+role.Name):
+			case dir == "":
+				warnings = append(warnings, fmt.Sprintf("workspace %q requires the role %q, and %s has no script for it: 1-ipandhost/%s is called only if image %q has one", w.Name, role.Name, scripts.Directory, role.Name, w.Image))
+			default:
 				warnings = append(warnings, fmt.Sprintf("workspace %q requires the role %q, and image %q has no script for it: %s would be called", w.Name, role.Name, w.Image, filepath.Join(dir, "1-ipandhost", role.Name)))
 			}
 		}

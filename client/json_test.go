@@ -60,6 +60,7 @@ var titles = map[reflect.Type]string{
 	reflect.TypeFor[Login]():                "Way in",
 	reflect.TypeFor[DryRun]():               "Dry run",
 	reflect.TypeFor[DryWorkspace]():         "Workspace of a dry run",
+	reflect.TypeFor[Scripts]():              "Scripts of a launch",
 	reflect.TypeFor[cluster.NIC]():          "NIC",
 	reflect.TypeFor[cloud.Limit]():          "Limit",
 	reflect.TypeFor[graph.Wait]():           "Wait",

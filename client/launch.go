@@ -27,6 +27,7 @@ type run struct {
 	*session
 	o         runOptions
 	def       *cluster.Definition
+	scripts   []*Scripts // that travel with it
 	driver    cloud.Driver
 	launch    *history.Launch
 	record    history.Record
@@ -104,13 +105,16 @@ func (r *run) up(ctx context.Context) error {
 		if created, err = r.createContext(ctx); err != nil {
 			return err
 		}
+		if err := r.sendScripts(ctx, created.ID); err != nil {
+			return err
+		}
 	}
 	plan, err := deploy.Plan(r.def, deploy.Deployment{
 		Handle: r.launch.Handle, Launch: r.record.Launch, PublicKeys: publicKeys(r.key), Context: created,
-		Issued: r.env.Now(), Expires: r.record.Expires,
+		Issued: r.env.Now(), Expires: r.record.Expires, Installs: r.installs(r.driver),
 	})
 	if err != nil {
-		return &Failure{Code: exitFailed, Text: err.Error()}
+		return r.planFailure(err)
 	}
 	if err := r.launchAll(ctx, plan); err != nil {
 		return err
@@ -151,7 +155,8 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 	if err != nil {
 		return nil, r.brokerError(err)
 	}
-	created, err := r.broker.Create(ctx, wire.Create{Name: r.launch.Handle, Definition: *r.def, Expires: r.record.Created.Add(r.o.expires), Open: r.o.open})
+	created, err := r.broker.Create(ctx, wire.Create{Name: r.launch.Handle, Definition: bare(r.def), Expires: r.record.Created.Add(r.o.expires), Open: r.o.open,
+		Scripts: announcedScripts(r.scripts)})
 	if err != nil {
 		return nil, r.brokerError(err)
 	}

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,9 +20,9 @@ var newHelp = helpText{"begin a cluster of your own", `Usage:
   nimbus new NAME --role ROLE [--role ROLE ...]
 
 Makes a directory NAME with a cluster definition, one workspace for each role
-that requires all the others, a script for each role that notes whom it was
-told of, and settings by which machines get these scripts; then it prints the
-command that launches it. An existing directory is left alone.
+that requires all the others, and a script for each role that notes whom it was
+told of; then it prints the command that launches it. The scripts travel with
+the launch. An existing directory is left alone.
 
 Example:
   nimbus new shop --role web --role database
@@ -97,8 +95,8 @@ func (env *Env) newCluster(out *output, name string, roles []string) error {
 	}
 	definition := filepath.Join(dir, filepath.Base(abs)+".xml")
 	session := &session{env: env}
-	launch := session.command("run", "--conf", filepath.Join(dir, "config.toml"), "--cluster", definition, "--hours", "1")
-	files, err := scaffolds(filepath.Base(abs), abs, roles, launch)
+	launch := session.command("run", "--cluster", definition, "--hours", "1")
+	files, err := scaffolds(filepath.Base(abs), roles, launch)
 	if err != nil {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("new: %v", err)}
 	}
@@ -147,8 +145,8 @@ func (f *scaffold) write(dir string) error {
 	return os.Chmod(path, f.mode) // whatever the umask took away
 }
 
-// scaffolds are the files of a new cluster in a directory.
-func scaffolds(name, dir string, roles []string, launch string) ([]scaffold, error) {
+// scaffolds are the files of a new cluster.
+func scaffolds(name string, roles []string, launch string) ([]scaffold, error) {
 	if err := cluster.CheckName(name); err != nil {
 		return nil, err
 	}
@@ -164,17 +162,12 @@ func scaffolds(name, dir string, roles []string, launch string) ([]scaffold, err
 	if _, problems := cluster.ReadWith("", bytes.NewReader(text), cluster.Changes{}); problems.Errors() > 0 {
 		return nil, problems.Err()
 	}
-	settings, err := newSettings(name, filepath.Join(dir, "scripts"))
-	if err != nil {
-		return nil, err
-	}
 	hosts, err := fs.ReadFile(ctxscripts.FS(), "0-etchosts.all")
 	if err != nil {
 		return nil, err
 	}
 	files := []scaffold{
 		{name + ".xml", string(text), "the cluster definition", 0o644},
-		{"config.toml", settings, "settings: which machines get the scripts", 0o644},
 		{"scripts/0-etchosts.all", string(hosts), "puts all nodes into /etc/hosts", 0o755},
 	}
 	for _, role := range roles {
@@ -193,9 +186,12 @@ func newDefinition(name string, roles []string) []byte {
 <cluster>
 `)
 	for i, role := range roles {
-		fmt.Fprintf(&b, "\n  <workspace>\n    <name>%s</name>\n    <image>%s</image>", role, name)
 		if i == 0 {
-			b.WriteString("  <!-- config.toml says what that is -->")
+			b.WriteString("\n  <!-- scripts: a directory beside this file that travels with the launch. -->")
+		}
+		fmt.Fprintf(&b, "\n  <workspace scripts=\"scripts\">\n    <name>%s</name>\n    <image>%s</image>", role, name)
+		if i == 0 {
+			b.WriteString("  <!-- nimbus list: what there is; another name: this host -->")
 		}
 		quantity := 1
 		if len(roles) == 1 {
@@ -222,20 +218,6 @@ func newDefinition(name string, roles []string) []byte {
 	}
 	b.WriteString("\n</cluster>\n")
 	return b.Bytes()
-}
-
-// newSettings writes settings by which an image has the scripts.
-func newSettings(name, scripts string) (string, error) {
-	if !utf8.ValidString(scripts) || strings.ContainsFunc(scripts, unicode.IsControl) {
-		return "", fmt.Errorf("the path %q cannot be written into a settings file", scripts)
-	}
-	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-	return fmt.Sprintf(`# Machines of this image are made of this host's own file system and have these
-# scripts. To launch without --conf, copy both lines to
-# ~/.config/nimbus/config.toml.
-[clouds.local.images."%s"]
-scripts = "%s"
-`, name, quote.Replace(scripts)), nil
 }
 
 // newScript is the script of every role; NIMBUS_ROLE tells it which.

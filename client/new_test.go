@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"nimbus/broker/cluster"
-	"nimbus/client/settings"
 )
 
 func TestNew(t *testing.T) {
@@ -19,25 +18,21 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	shop := filepath.Join(dir, "shop")
-	w.expect(0, []string{"new", shop, "--role", "web", "--role=data--base"}, "Made "+shop, "To launch it on this machine:\n  nimbus run --conf '"+shop+"/config.toml' --cluster '"+shop+"/shop.xml' --hours 1\n")
+	w.expect(0, []string{"new", shop, "--role", "web", "--role=data--base"}, "Made "+shop, "To launch it on this machine:\n  nimbus run --cluster '"+shop+"/shop.xml' --hours 1\n")
 	text, err := os.ReadFile(filepath.Join(shop, "shop.xml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	def, problems := cluster.ReadWith("shop.xml", bytes.NewReader(text), cluster.Changes{})
-	if len(problems) > 0 || len(def.Workspaces) != 2 || def.Workspaces[0].Ctx.Requires.Roles[0].Name != "data--base" || def.Workspaces[1].Ctx.Requires.Roles[0].Name != "web" {
+	if len(problems) > 0 || len(def.Workspaces) != 2 || def.Workspaces[0].Scripts != "scripts" || def.Workspaces[0].Ctx.Requires.Roles[0].Name != "data--base" || def.Workspaces[1].Ctx.Requires.Roles[0].Name != "web" {
 		t.Errorf("%v\n%s", problems, text)
-	}
-	s, err := settings.Load(filepath.Join(shop, "config.toml"), true)
-	if err != nil || s.Clouds["local"].Images["shop"].Scripts != filepath.Join(shop, "scripts") {
-		t.Errorf("%+v, %v", s, err)
 	}
 	for _, script := range []string{"0-etchosts.all", "1-ipandhost/web", "1-ipandhost/data--base"} {
 		if info, err := os.Stat(filepath.Join(shop, "scripts", script)); err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("%s: %v, %v", script, info, err)
 		}
 	}
-	w.expect(0, []string{"run", "--dry-run", "--conf", filepath.Join(shop, "config.toml"), "--cluster", filepath.Join(shop, "shop.xml")}, "role \"data--base\": data--base to join")
+	w.expect(0, []string{"run", "--dry-run", "--cluster", filepath.Join(shop, "shop.xml")}, "Scripts: "+shop+"/scripts, 3 files", "role \"data--base\": data--base to join")
 
 	// What is there stays.
 	before := everything(t, shop)

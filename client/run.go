@@ -22,6 +22,7 @@ import (
 type runOptions struct {
 	file    string // cluster definition
 	image   string // or one machine of this image
+	scripts string // directory of scripts that travel with it; empty: what the definition says
 	hours   time.Duration
 	timeout time.Duration
 	expires time.Duration // of the context; 0: the hours plus a day
@@ -53,6 +54,7 @@ Examples:
   nimbus run --cluster hello-cluster.xml --hours 1
   nimbus run --cluster big.xml --hours 0.5 --timeout 10m --keep
   nimbus run --cluster big.xml --quantity worker=8 --set release=12 --dry-run
+  nimbus run --cluster shop.xml --scripts ./scripts
   nimbus run --name debian --json
 
 Options:
@@ -63,6 +65,9 @@ Options:
   --timeout MINUTES   give up when not all is ready by then (default 20)
   --expires HOURS     how long the broker keeps the context
                       (default: the hours plus a day)
+  --scripts DIR       bring the scripts in DIR to all nodes, which put them over
+                      those of their image; a workspace whose definition names
+                      a directory of its own (scripts="…") gets that
   --keep              leave everything running when something fails
   --dry-run           only say what would be launched where, and who waits for
                       whom; nothing is made or changed
@@ -87,7 +92,7 @@ SIGHUP, and what was launched goes on.
 `}
 
 func (env *Env) runCommand() *cli.Command {
-	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "cloud", "broker", "ssh-key", "known-hosts")...)
+	flags := append(commonFlags(), stringFlags("cluster", "name", "hours", "timeout", "expires", "scripts", "cloud", "broker", "ssh-key", "known-hosts")...)
 	for _, name := range []string{"keep", "dry-run", "no-wait", "no-ctx-lock"} {
 		flags = append(flags, &cli.BoolFlag{Name: name})
 	}
@@ -120,7 +125,7 @@ func (env *Env) runCommand() *cli.Command {
 }
 
 func (env *Env) parseRun(c *cli.Context) (o runOptions, err error) {
-	o = runOptions{file: c.String("cluster"), image: c.String("name"), keep: c.Bool("keep"),
+	o = runOptions{file: c.String("cluster"), image: c.String("name"), scripts: c.String("scripts"), keep: c.Bool("keep"),
 		open: c.Bool("no-ctx-lock"), noWait: c.Bool("no-wait"), dry: c.Bool("dry-run")}
 	if (o.file == "") == (o.image == "") {
 		return o, &Failure{Code: exitUsage, Text: "run: give either --cluster FILE or --name IMAGE", Advice: "for example: nimbus run --cluster hello-cluster.xml --hours 1"}
@@ -152,11 +157,14 @@ func (env *Env) parseRun(c *cli.Context) (o runOptions, err error) {
 		o.timeout = o.hours // somebody has to lock the context
 	}
 	if o.image != "" {
-		for _, option := range []string{"no-ctx-lock", "quantity", "data", "set"} {
+		for _, option := range []string{"no-ctx-lock", "quantity", "data", "set", "scripts"} {
 			if c.IsSet(option) {
 				return o, &Failure{Code: exitUsage, Text: fmt.Sprintf("run: --%s means nothing for one machine", option), Advice: "it belongs to --cluster FILE"}
 			}
 		}
+	}
+	if c.IsSet("scripts") && o.scripts == "" {
+		return o, &Failure{Code: exitUsage, Text: "run: --scripts needs a directory", Advice: "for example: nimbus run --cluster shop.xml --scripts ./scripts"}
 	}
 	o.changes, err = env.changes(c)
 	return o, err
@@ -218,6 +226,10 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err := checkImages(s.settings.Cloud, s.settings.Clouds[s.settings.Cloud], def); err != nil {
 		return nil, err
 	}
+	scripts, err := s.packScripts(ctx, def, &o)
+	if err != nil {
+		return nil, err
+	}
 	hosts, err := s.knownHostsFile()
 	if err != nil {
 		return nil, err
@@ -250,7 +262,7 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 		return nil, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	now := s.env.Now()
-	r := &run{session: s, o: o, def: def, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
+	r := &run{session: s, o: o, def: def, scripts: scripts, driver: driver, launch: launch, key: key, hostsFile: hosts, model: progress.New(def)}
 	r.record = history.Record{
 		Handle: launch.Handle, Launch: s.env.NewID(), Cloud: s.settings.Cloud, Source: source, Definition: def,
 		Created: now, Expires: now.Add(o.hours), State: history.Launching,

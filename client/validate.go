@@ -91,6 +91,7 @@ func (env *Env) validateOne(ctx context.Context, out *output, file string, chang
 	if err != nil {
 		return Validation{File: file}, err
 	}
+	problems = append(problems, env.scriptsProblems(ctx, file, def)...)
 	n := problems.Errors()
 	if problems == nil {
 		problems = cluster.Problems{}

@@ -134,6 +134,14 @@ type Terminal struct {
 // Size of a terminal in characters.
 type Size struct{ Width, Height int }
 
+// An Equipper brings the agent into its instances by itself. Their user data is
+// the bare bootstrap document: nothing has to be fetched, nor run, by what the
+// image has for user data.
+type Equipper interface {
+	// Equips tells whether it does that for the instances of an image.
+	Equips(image string) bool
+}
+
 // A Checker can tell beforehand what would keep its cloud from being used from
 // here: rights, credentials, quota. It changes nothing.
 type Checker interface {

@@ -308,6 +308,34 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// A machine that is saved as an image has its own scripts again.
+func TestCleanBringsOwnScriptsBack(t *testing.T) {
+	dir, root := installed(t), t.TempDir()
+	env := []string{"NIMBUS_STATE_DIR=" + root + "/state", "NIMBUS_LOG_FILE=" + root + "/log", "NIMBUS_TESTDIR=" + root + "/test",
+		"NIMBUS_HOSTS_FILE=" + root + "/hosts", "NIMBUS_KNOWN_HOSTS=" + root + "/known", "NIMBUS_HOSTS_EQUIV=" + root + "/equiv"}
+	if err := os.CopyFS(dir+".image", os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	own := read(t, filepath.Join(dir, "0-etchosts.all"))
+	put(t, dir+".image/.pack", "{}")
+	put(t, filepath.Join(dir, "0-etchosts.all"), "brought")
+	put(t, filepath.Join(dir, "3-data", "brought"), "brought")
+	put(t, filepath.Join(dir, ".brought"), "brought")
+	must(t, dir, "clean.sh", "", append(env, "NIMBUS_OLD_CONTEXT=ctx-1"))
+	read(t, dir+".image/.pack") // the agent's own, while it runs
+	must(t, dir, "clean.sh", "", env, "--image")
+	if read(t, filepath.Join(dir, "0-etchosts.all")) != own {
+		t.Error("own scripts are not back")
+	}
+	for _, name := range []string{"/3-data/brought", "/.brought", "/.pack", ".image"} {
+		if _, err := os.Lstat(dir + name); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	must(t, dir, "clean.sh", "", env, "--image") // again: its own scripts stay
+	read(t, filepath.Join(dir, "0-etchosts.all"))
+}
+
 func put(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

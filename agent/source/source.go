@@ -1,5 +1,5 @@
 // Package source knows the places where a machine may find its bootstrap
-// document: one small file each. Looking changes nothing.
+// document: one small file each. Looking leaves nothing behind.
 package source
 
 import (
@@ -20,17 +20,35 @@ type Places struct {
 	Given       string // a file that somebody named: if set, the only place
 	File        string
 	URLFile     string // a file that holds the base URL of a metadata server
+	Drives      Drives
 	MetadataURL string // base URL of the cloud's metadata server
 	DMI         fs.FS  // /sys/class/dmi/id: tells whether a cloud made this machine
-	Log         *slog.Logger
+	// CloudInit is cloud-init's directory, with seeds that were put there and
+	// its copy of user data; CloudInitRun is what it writes in each boot.
+	CloudInit    string
+	CloudInitRun string
+	Log          *slog.Logger
 }
 
 // Found is a bootstrap document and where it was.
 type Found struct {
 	*wire.Bootstrap
-	Where    string
-	Metadata *Metadata // the server that it came from; nil: a file
+	Where string
+	// Values is what else is known there of the machine, by the names that EC2
+	// gave it, such as "local-hostname"; nil: nothing.
+	Values Values
 }
+
+// Values are what a cloud says of a machine; empty is what it does not say.
+type Values interface {
+	Value(ctx context.Context, name string) string
+}
+
+// A fixed set of values.
+type fixed map[string]string
+
+// Value is one of them.
+func (f fixed) Value(_ context.Context, name string) string { return f[name] }
 
 // NotFoundError says where there was none: this machine is no part of a
 // context.
@@ -50,9 +68,12 @@ func (p Places) Find(ctx context.Context) (*Found, error) {
 		}
 		return found(data, p.Given, nil)
 	}
+	// What is on this machine comes before what may have to be waited for.
+	// cloud-init's copy is last: it is of a place that nothing before knows.
+	places := []func(context.Context) (*Found, error){p.file, p.urlFile, p.drives, p.seeds, p.metadata, p.copied}
 	var looked []string
 	var unreachable error
-	for _, look := range []func(context.Context) (*Found, error){p.file, p.urlFile, p.metadata} {
+	for _, look := range places {
 		f, err := look(ctx)
 		var none nothing
 		var silent *silentError
@@ -88,7 +109,7 @@ type silentError struct{ error }
 func (e *silentError) Unwrap() error { return e.error }
 
 // found reads a document; data that is something else is nothing.
-func found(data []byte, where string, m *Metadata) (*Found, error) {
+func found(data []byte, where string, values Values) (*Found, error) {
 	b, err := wire.ParseBootstrap(data)
 	if errors.Is(err, wire.ErrNoBootstrap) {
 		return nil, nothing(where + " is not a bootstrap document")
@@ -96,7 +117,7 @@ func found(data []byte, where string, m *Metadata) (*Found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	return &Found{Bootstrap: b, Where: where, Metadata: m}, nil
+	return &Found{Bootstrap: b, Where: where, Values: values}, nil
 }
 
 // readFile reads no more than a bootstrap document may have; a larger file is

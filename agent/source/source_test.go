@@ -53,6 +53,7 @@ func nowhere(t *testing.T) Places {
 	quickly(t)
 	return Places{
 		File: filepath.Join(dir, "bootstrap"), URLFile: filepath.Join(dir, "url"), MetadataURL: "http://127.0.0.1:1",
+		Drives: Drives{Block: fstest.MapFS{}}, CloudInit: filepath.Join(dir, "cloud"), CloudInitRun: filepath.Join(dir, "run"),
 		DMI: fstest.MapFS{}, Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -105,7 +106,10 @@ func TestNoBootstrap(t *testing.T) {
 	for _, part := range []string{
 		"metadata server URL path '" + p.URLFile + "' does not exist on filesystem",
 		"bootstrap file '" + p.File + "' does not exist",
+		"no drive is called cidata or config-2",
+		p.CloudInit + "/seed/nocloud/user-data does not exist, " + p.CloudInit + "/seed/nocloud-net/user-data does not exist",
 		"http://127.0.0.1:1/2007-01-19/user-data gave no answer (3 tries",
+		"cloud-init did not run in this boot",
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q lacks %q", err, part)
@@ -120,7 +124,7 @@ func TestFiles(t *testing.T) {
 	p := nowhere(t)
 	put(t, p.File, string(document(t)))
 	f, err := p.Find(t.Context())
-	if err != nil || f.Context != "ctx-1" || f.Where != p.File || f.Metadata != nil {
+	if err != nil || f.Context != "ctx-1" || f.Where != p.File || f.Values != nil {
 		t.Errorf("got %+v, %v", f, err)
 	}
 	// A file that somebody names is the only place, whatever else there is.
@@ -187,7 +191,7 @@ func TestMetadata(t *testing.T) {
 			}
 			var none *NotFoundError
 			switch {
-			case c.found && (err != nil || f.Metadata == nil):
+			case c.found && (err != nil || f.Values == nil):
 				t.Errorf("got %+v, %v", f, err)
 			case !c.found && (!errors.As(err, &none) || !strings.Contains(err.Error(), c.text)):
 				t.Errorf("got %v, want %q", err, c.text)
@@ -234,7 +238,7 @@ func TestURLFile(t *testing.T) {
 	p := nowhere(t)
 	put(t, p.URLFile, server.URL+"/\n")
 	f, err := p.Find(t.Context())
-	if err != nil || f.Metadata == nil || f.Where != server.URL+"/2007-01-19/user-data" {
+	if err != nil || f.Values == nil || f.Where != server.URL+"/2007-01-19/user-data" {
 		t.Errorf("got %+v, %v", f, err)
 	}
 	var none *NotFoundError

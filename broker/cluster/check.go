@@ -129,6 +129,7 @@ func (w *Workspace) check(ps *Problems) {
 		ps.errorf(w.Line, fmt.Sprintf("1 to %d is allowed", MaxQuantity), "workspace %q: the quantity is %d", w.Name, w.Quantity)
 	}
 	w.checkNICs(ps)
+	w.checkScripts(ps)
 	if w.Ctx == nil {
 		return
 	}
@@ -156,6 +157,19 @@ func (w *Workspace) check(ps *Problems) {
 		if len(data.Value) > MaxData {
 			ps.errorf(data.Line, "", "data %q is larger than %d KiB", data.Name, MaxData>>10)
 		}
+	}
+}
+
+// maxScripts is the longest path that a definition may name, in bytes.
+const maxScripts = 4 << 10
+
+func (w *Workspace) checkScripts(ps *Problems) {
+	switch {
+	case w.Scripts == "":
+	case len(w.Scripts) > maxScripts || !utf8.ValidString(w.Scripts) || strings.ContainsFunc(w.Scripts, func(r rune) bool { return !unicode.IsPrint(r) }):
+		ps.errorf(w.Line, "", "workspace %q: the path of its scripts is too long, or holds characters that cannot be printed", w.Name)
+	case w.Ctx == nil:
+		ps.warnf(w.Line, "add a <ctx>, or leave scripts out", "workspace %q: scripts has no effect without <ctx>: nobody runs them", w.Name)
 	}
 }
 

@@ -68,8 +68,12 @@ func (p *decoder) cluster(root *element) *Definition {
 }
 
 func (p *decoder) workspace(e *element) Workspace {
-	p.attributes(e)
 	w := Workspace{Line: e.line}
+	for _, a := range p.attributes(e, "scripts") {
+		if w.Scripts = strings.TrimSpace(a.value); w.Scripts == "" {
+			p.problems.errorf(e.line, `write scripts="DIRECTORY", or leave it out`, "the attribute scripts is empty")
+		}
+	}
 	quantity := false
 	for _, c := range e.children {
 		switch c.name {

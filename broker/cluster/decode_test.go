@@ -246,3 +246,28 @@ func TestNamesThatAreNoneForHosts(t *testing.T) {
 		}
 	}
 }
+
+// The directory of scripts is an attribute that other parsers do not see.
+func TestScriptsOfAWorkspace(t *testing.T) {
+	document := func(attribute, inside string) string {
+		return strings.Replace(one("<nic>n</nic>"+inside), "<workspace>", "<workspace "+attribute+">", 1)
+	}
+	if w := read(t, document(`scripts=" ../scripts/web "`, "<ctx/>")).Workspaces[0]; w.Scripts != "../scripts/web" {
+		t.Errorf("got %+v", w)
+	}
+	d, problems := ReadWith("", strings.NewReader(document(`scripts="s-${v}"`, "<ctx/>")), Changes{Set: map[string]string{"v": "1"}})
+	if len(problems) > 0 || d.Workspaces[0].Scripts != "s-1" {
+		t.Errorf("%+v, %v", d, problems)
+	}
+	for text, want := range map[string]string{
+		document(`scripts=""`, "<ctx/>"):                                      "the attribute scripts is empty",
+		document(`scripts="a&#9;b"`, "<ctx/>"):                                "holds characters that cannot be printed",
+		document(`scripts="`+strings.Repeat("x", maxScripts+1)+`"`, "<ctx/>"): "is too long",
+		document(`scripts="x"`, ""):                                           "scripts has no effect without <ctx>",
+		document(`script="x"`, "<ctx/>"):                                      `<workspace> has no attribute "script"`,
+	} {
+		if _, problems := Read("", strings.NewReader(text)); len(problems) != 1 || !strings.Contains(problems[0].Text, want) {
+			t.Errorf("%.80s: %v, want %q", text, problems, want)
+		}
+	}
+}

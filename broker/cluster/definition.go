@@ -44,7 +44,11 @@ type Workspace struct {
 	Quantity int    `json:"quantity"`
 	NICs     []NIC  `json:"nics"`
 	Ctx      *Ctx   `json:"ctx,omitempty"` // nil: its instances take no part in the context
-	Line     int    `json:"-"`             // where the file says it; 0 when there is no file
+	// Scripts is a directory beside the file whose scripts travel with the
+	// launch. It means something to the client alone, who clears it before the
+	// definition is sent.
+	Scripts string `json:"scripts,omitempty"`
+	Line    int    `json:"-"` // where the file says it; 0 when there is no file
 }
 
 // NIC is one network interface of each instance of a workspace.

@@ -11,7 +11,7 @@ import (
 const Namespace = "http://www.globus.org/2008/12/nimbus/ctxdescription"
 
 // Encode writes a definition in the canonical form of the original's schema.
-// Extensions that old parsers know nothing of (ready) are attributes, which
+// Extensions that old parsers know nothing of (ready, scripts) are attributes, which
 // they ignore; Read gives the same definition back.
 func Encode(w io.Writer, d *Definition) error {
 	e := &encoder{Encoder: xml.NewEncoder(w)}
@@ -70,7 +70,7 @@ func (e *encoder) text(name, text string, attributes ...string) {
 }
 
 func (e *encoder) workspace(w *Workspace) {
-	e.open("workspace")
+	e.open("workspace", "scripts", w.Scripts)
 	if !w.Unnamed {
 		e.text("name", w.Name)
 	}

@@ -20,7 +20,7 @@ func TestProtocolPage(t *testing.T) {
 			t.Errorf("docs/protocol.md has no line %s", line)
 		}
 	}
-	if n := strings.Count(page, "| `GET /") + strings.Count(page, "| `POST /") + strings.Count(page, "| `DELETE /"); n != len(routes) {
+	if n := strings.Count(page, "| `GET /") + strings.Count(page, "| `POST /") + strings.Count(page, "| `PUT /") + strings.Count(page, "| `DELETE /"); n != len(routes) {
 		t.Errorf("docs/protocol.md has %d calls, the table of routes %d", n, len(routes))
 	}
 }

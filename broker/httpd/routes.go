@@ -46,10 +46,12 @@ var routes = []route{
 	{"POST", "/v1/contexts/{id}/release", owner, (*Server).release},
 	{"POST", "/v1/contexts/{id}/extend", owner, (*Server).extend},
 	{"GET", "/v1/contexts/{id}/nodes/{node}/log", owner, (*Server).nodeLog},
+	{"PUT", "/v1/contexts/{id}/packs/{sha256}", owner, (*Server).putPack},
 	{"DELETE", "/v1/contexts/{id}", owner, (*Server).remove},
 
 	{"POST", "/v1/contexts/{id}/join", node, (*Server).join},
 	{"GET", "/v1/contexts/{id}/manifest", node, (*Server).manifest},
+	{"GET", "/v1/contexts/{id}/pack", node, (*Server).pack},
 	{"POST", "/v1/contexts/{id}/log", node, (*Server).log},
 	{"POST", "/v1/contexts/{id}/report", node, (*Server).report},
 	{"POST", "/v1/contexts/{id}/retry", node, (*Server).retry},

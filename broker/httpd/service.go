@@ -4,6 +4,7 @@ package httpd
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"nimbus/broker/software"
@@ -28,6 +29,8 @@ type Service interface {
 	// answers at once with all that is there.
 	NodeLog(ctx context.Context, owner, id, node string, offset int64) (wire.NodeLog, error)
 	Delete(ctx context.Context, owner, id string) error
+	// PutPack takes in a pack of scripts that the context was created with.
+	PutPack(ctx context.Context, owner, id, sha256 string, content io.Reader) error
 
 	Join(ctx context.Context, node Node, j wire.Join) (wire.Joined, error)
 	// Answer holds until the node's answer is complete; after wire.MaxHold it
@@ -36,6 +39,8 @@ type Service interface {
 	Report(ctx context.Context, node Node, r wire.Report) error
 	Retry(ctx context.Context, node Node) error
 	TakeLog(ctx context.Context, node Node, l wire.LogText) error
+	// Pack opens the scripts of the node's workspace.
+	Pack(ctx context.Context, node Node) (content io.ReadCloser, size int64, err error)
 
 	Info(ctx context.Context) wire.Info
 

@@ -36,6 +36,13 @@ type Created struct {
 	Definition cluster.Definition `json:"definition"`
 	Expires    time.Time          `json:"expires"`
 	Open       bool               `json:"open,omitempty"` // not locked yet
+	Scripts    map[string]Pack    `json:"scripts,omitempty"`
+}
+
+// Pack names scripts that the nodes of a workspace unpack before they run any.
+type Pack struct {
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
 }
 
 // AnyIndex as an index stands for whichever place of the workspace is free.

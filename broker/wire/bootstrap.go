@@ -2,13 +2,16 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 
 	"nimbus/broker/cluster"
@@ -45,6 +48,11 @@ const (
 	MaxBootstrap     = 48 << 10
 )
 
+// BootstrapMarker is the word between whose lines a shell script carries the
+// document, for machines that fetch their agent first: the line before it ends
+// with <<'NIMBUS-BOOTSTRAP', the line after it is NIMBUS-BOOTSTRAP.
+const BootstrapMarker = "NIMBUS-BOOTSTRAP"
+
 // ErrNoBootstrap marks user data that is something else.
 var ErrNoBootstrap = errors.New("this is not a Nimbus bootstrap document")
 
@@ -63,14 +71,25 @@ func (b *Bootstrap) Encode() ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// ParseBootstrap reads a document. Data that does not even look like one is
+// ParseBootstrap reads a document, bare or in the script that carries it; both
+// may have MaxBootstrap bytes. Data that does not even look like one is
 // ErrNoBootstrap: an image that was started for something else.
 func ParseBootstrap(data []byte) (*Bootstrap, error) {
+	size := len(data)
 	data = bytes.TrimSpace(data)
+	if bytes.HasPrefix(data, []byte("#!")) {
+		var carried bool
+		if data, carried = unwrap(data); !carried {
+			return nil, ErrNoBootstrap
+		}
+		if data == nil {
+			return nil, fmt.Errorf("the script is cut: it has no line %s behind its bootstrap document", BootstrapMarker)
+		}
+	}
 	if !bytes.HasPrefix(data, []byte("{")) || !bytes.Contains(data[:min(len(data), 64)], []byte(`"nimbus"`)) {
 		return nil, ErrNoBootstrap
 	}
-	if len(data) > MaxBootstrap {
+	if size > MaxBootstrap {
 		return nil, fmt.Errorf("the bootstrap document is larger than %d KiB", MaxBootstrap>>10)
 	}
 	var b Bootstrap
@@ -82,6 +101,43 @@ func ParseBootstrap(data []byte) (*Bootstrap, error) {
 		return nil, errors.New("bootstrap document: something follows it")
 	}
 	return &b, b.check()
+}
+
+// unwrap finds the document in a script that carries one; nil where its end is
+// missing.
+func unwrap(script []byte) (document []byte, carried bool) {
+	begin, end := []byte("<<'"+BootstrapMarker+"'"), []byte(BootstrapMarker)
+	for line := range bytes.Lines(script) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case !carried:
+			carried = bytes.HasPrefix(line, []byte("cat >")) && bytes.HasSuffix(line, begin)
+		case document == nil:
+			document = line
+		default:
+			if bytes.Equal(line, end) {
+				return document, true
+			}
+			return nil, true
+		}
+	}
+	return nil, carried
+}
+
+// checkAgents refuses what a script would take for something else.
+func (b *Bootstrap) checkAgents() error {
+	if len(b.Agents) > 64 {
+		return errors.New("bootstrap document: it names more than 64 agents")
+	}
+	for platform, sum := range b.Agents {
+		if err := cluster.CheckName(platform); err != nil {
+			return fmt.Errorf("bootstrap document: agents: %w", err)
+		}
+		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != sha256.Size || strings.ToLower(sum) != sum {
+			return fmt.Errorf("bootstrap document: agents: the sum of %s is no SHA-256", platform)
+		}
+	}
+	return nil
 }
 
 func (b *Bootstrap) check() error {
@@ -116,7 +172,7 @@ func (b *Bootstrap) check() error {
 			return fmt.Errorf("bootstrap document: NIC label: %w", err)
 		}
 	}
-	return nil
+	return b.checkAgents()
 }
 
 // CheckURL tells whether a broker URL can be used: https, a host, no more.

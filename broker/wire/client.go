@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,11 +59,7 @@ func (c *caller) call(ctx context.Context, method, path string, document, reply 
 	c.authorize(request.Header)
 	response, err := c.http.Do(request)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // the URL in it says nothing that the caller does not know
-		}
-		return 0, fmt.Errorf("broker: %w", err)
+		return 0, plainError(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
@@ -156,6 +151,12 @@ func (c *Client) Status(ctx context.Context, id string, after uint64) (status St
 func (c *Client) Nodes(ctx context.Context, id string) (nodes []Node, err error) {
 	_, err = c.call(ctx, http.MethodGet, "/v1/contexts/"+url.PathEscape(id)+"/nodes", nil, &nodes, maxManifest)
 	return nodes, err
+}
+
+// PutPack sends a pack of scripts that the context was created with. The same
+// again is success.
+func (c *Client) PutPack(ctx context.Context, id string, pack Pack, content io.Reader) error {
+	return c.send(ctx, "/v1/contexts/"+url.PathEscape(id)+"/packs/"+url.PathEscape(pack.SHA256), pack.Size, content)
 }
 
 // AddData adds a value to a context that is open.

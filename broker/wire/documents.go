@@ -4,6 +4,8 @@
 package wire
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,6 +35,19 @@ type Pack struct {
 
 // MaxPack is the largest pack of scripts in bytes.
 const MaxPack = 16 << 20
+
+// Check tells whether this can be the name of a pack. What is not in lower case
+// is none: a pack has one name.
+func (p Pack) Check() error {
+	raw, err := hex.DecodeString(p.SHA256)
+	switch {
+	case err != nil || len(raw) != sha256.Size || hex.EncodeToString(raw) != p.SHA256:
+		return fmt.Errorf("%.80q is no SHA-256 in hex", p.SHA256)
+	case p.Size < 1 || p.Size > MaxPack:
+		return fmt.Errorf("a pack of %d bytes: 1 to %d MiB are allowed", p.Size, MaxPack>>20)
+	}
+	return nil
+}
 
 // Created is a new context, and what its nodes need to find it.
 type Created struct {

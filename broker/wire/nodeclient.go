@@ -2,7 +2,10 @@ package wire
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -64,6 +67,24 @@ func (c *NodeClient) Manifest(ctx context.Context, stage int) (*cluster.Manifest
 		return nil, nil, Errorf(BadRequest, "the broker's answer cannot be acted on: %v", err)
 	}
 	return &reply.Manifest, nil, nil
+}
+
+// Pack brings the scripts that belong to this node's workspace. What is
+// written may be less than the pack, or something else, when there is an error.
+func (c *NodeClient) Pack(ctx context.Context, pack Pack, into io.Writer) error {
+	if err := pack.Check(); err != nil {
+		return Errorf(BadRequest, "the broker's answer cannot be acted on: %v", err)
+	}
+	h := sha256.New()
+	n, err := c.fetch(ctx, c.context+"/pack", io.MultiWriter(h, into), pack.Size)
+	if err != nil {
+		return err
+	}
+	if n != pack.Size || hex.EncodeToString(h.Sum(nil)) != pack.SHA256 {
+		// Asking again would bring the same: this is no accident of the network.
+		return Errorf(BadRequest, "the broker sent other scripts than it had announced")
+	}
+	return nil
 }
 
 // Report tells how a stage ended. A node that could not even join may report

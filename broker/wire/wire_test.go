@@ -83,9 +83,73 @@ func TestBootstrapRefusals(t *testing.T) {
 	}
 }
 
+// carried is a document in the script that brings a machine its agent.
+func carried(document string) string {
+	return "#!/bin/sh\n# Nimbus\nmain() {\ncat >$run/bootstrap <<'" + BootstrapMarker + "'\n" + document + BootstrapMarker + "\n}\nmain\n"
+}
+
+func TestBootstrapInAScript(t *testing.T) {
+	b := good(t)
+	b.Agents = map[string]string{"linux-amd64": strings.Repeat("0a", 32)}
+	document, err := b.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := carried(string(document))
+	for what, text := range map[string]string{"the script": script, "with other line ends": strings.ReplaceAll(script, "\n", "\r\n"), "indented": strings.ReplaceAll(script, "cat >", "\t\tcat >")} {
+		if again, err := ParseBootstrap([]byte(text)); err != nil || !reflect.DeepEqual(b, again) {
+			t.Errorf("%s: %v\n%+v", what, err, again)
+		}
+	}
+	// What only looks like it is somebody else's.
+	for what, text := range map[string]string{
+		"no script":          strings.TrimPrefix(script, "#!/bin/sh\n"),
+		"cloud-config":       "#cloud-config\nwrite_files:\n- content: |\n    " + script,
+		"another word":       strings.ReplaceAll(script, BootstrapMarker, "EOF"),
+		"another document":   carried("{}\n"),
+		"the word elsewhere": "#!/bin/sh\necho \"<<'" + BootstrapMarker + "'\"\n",
+	} {
+		if _, err := ParseBootstrap([]byte(text)); !errors.Is(err, ErrNoBootstrap) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// What is ours and damaged is said to be.
+	for what, text := range map[string]string{
+		"cut before it": script[:strings.Index(script, "{\"nimbus")],
+		"cut in it":     script[:strings.Index(script, "\"context\"")],
+		"cut behind it": script[:strings.LastIndex(script, BootstrapMarker)],
+		"no document":   carried(""),
+		"two lines":     carried(string(document) + "{}\n"),
+		"too large":     carried(string(document)) + strings.Repeat("# more\n", MaxBootstrap/6),
+	} {
+		if _, err := ParseBootstrap([]byte(text)); err == nil || errors.Is(err, ErrNoBootstrap) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAgentsOfTheBootstrap(t *testing.T) {
+	for what, agents := range map[string]map[string]string{
+		"a platform that is none": {"linux-amd64\":\"": strings.Repeat("0a", 32)},
+		"a short sum":             {"linux-amd64": "0a0a"},
+		"capitals":                {"linux-amd64": strings.Repeat("0A", 32)},
+		"no sum":                  {"linux-amd64": strings.Repeat("xy", 32)},
+	} {
+		b := good(t)
+		b.Agents = agents
+		if _, err := b.Encode(); err == nil || !strings.Contains(err.Error(), "agents") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func FuzzBootstrap(f *testing.F) {
-	text, _ := good(f).Encode()
+	b := good(f)
+	text, _ := b.Encode()
 	f.Add(text)
+	b.Agents = map[string]string{"linux-amd64": strings.Repeat("0a", 32)}
+	text, _ = b.Encode()
+	f.Add([]byte(carried(string(text))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := ParseBootstrap(data)
 		if err != nil {

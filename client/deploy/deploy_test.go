@@ -224,9 +224,20 @@ func TestUserDataSize(t *testing.T) {
 	}
 	for _, item := range plan {
 		w, _ := def.Find(item.Node.Workspace)
-		size := UserDataSize(w, d.Context.Brokers, d.Context.CA)
+		size := UserDataSize(w, d.Context.Brokers, d.Context.CA, nil)
 		if off := size - len(item.Request.UserData); off < -20 || off > 20 {
 			t.Errorf("%s: %d bytes, but %d were expected", item.Node, len(item.Request.UserData), size)
+		}
+	}
+	d.Context.Agents, d.Installs = agents(6), func(string) bool { return true }
+	if plan, err = Plan(def, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range plan {
+		w, _ := def.Find(item.Node.Workspace)
+		size := UserDataSize(w, d.Context.Brokers, d.Context.CA, d.Context.Agents)
+		if off := size - len(item.Request.UserData); off < -20 || off > 20 {
+			t.Errorf("%s: %d bytes with the script, but %d were expected", item.Node, len(item.Request.UserData), size)
 		}
 	}
 }

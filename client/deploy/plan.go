@@ -23,6 +23,9 @@ type Deployment struct {
 	Issued     time.Time
 	Expires    time.Time
 	Context    *wire.Created // nil: nobody takes part in one
+	// Installs tells of an image whether its instances fetch their agent from
+	// the broker where they lack it; nil: all have it.
+	Installs func(image string) bool
 }
 
 // Item is one instance of a plan.
@@ -33,8 +36,14 @@ type Item struct {
 
 // Plan makes one request for each instance, in the order of the definition. A
 // node's request carries its bootstrap document; an instance that takes no
-// part in the context gets no user data.
+// part in the context gets no user data. The error is a *NoAgentError when
+// nodes could not get their agent.
 func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
+	if d.Context != nil {
+		if err := CheckAgents(def, d.Installs, d.Context.Agents); err != nil {
+			return nil, err
+		}
+	}
 	plan := make([]Item, 0, def.Instances())
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
@@ -65,7 +74,7 @@ func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
 	return plan, nil
 }
 
-// bootstrap writes the document of one node, or nothing for an instance that
+// bootstrap writes the user data of one node, or nothing for an instance that
 // is none.
 func (d *Deployment) bootstrap(w *cluster.Workspace, index int) ([]byte, error) {
 	if w.Ctx == nil {
@@ -86,24 +95,27 @@ func (d *Deployment) bootstrap(w *cluster.Workspace, index int) ([]byte, error) 
 		Context:  d.Context.ID,
 		Token:    tokens[index],
 		Issued:   d.Issued,
+		Agents:   LinuxAgents(d.Context.Agents),
 	}
 	for _, n := range w.NICs {
 		b.NICs = append(b.NICs, wire.BootstrapNIC{Label: n.Interface, Network: n.Network})
 	}
-	return b.Encode()
+	return userData(&b, d.Installs != nil && d.Installs(w.Image))
 }
 
 // UserDataSize tells about how many bytes the user data of each node of a
 // workspace will have. What only the broker knows (the context, its token) is
-// as long as a broker of this version makes it.
-func UserDataSize(w *cluster.Workspace, brokers []string, ca string) int {
+// as long as a broker of this version makes it; agents are nil where instances
+// bring theirs.
+func UserDataSize(w *cluster.Workspace, brokers []string, ca string, agents map[string]string) int {
 	if w.Ctx == nil {
 		return 0
 	}
 	b := wire.Bootstrap{
 		Version: wire.BootstrapVersion, Brokers: brokers, CA: ca,
 		BrokerID: strings.Repeat("x", 33), Context: strings.Repeat("x", 36),
-		Token: wire.Token{Workspace: w.Name, Index: w.Quantity - 1, MAC: strings.Repeat("x", 43)}.String(),
+		Token:  wire.Token{Workspace: w.Name, Index: w.Quantity - 1, MAC: strings.Repeat("x", 43)}.String(),
+		Agents: LinuxAgents(agents),
 	}
 	for _, n := range w.NICs {
 		b.NICs = append(b.NICs, wire.BootstrapNIC{Label: n.Interface, Network: n.Network})
@@ -112,7 +124,10 @@ func UserDataSize(w *cluster.Workspace, brokers []string, ca string) int {
 	if err != nil {
 		return 0 // a document of texts only can always be written
 	}
-	return len(document)
+	if len(b.Agents) == 0 {
+		return len(document)
+	}
+	return len(userDataBefore) + len(document) + len(userDataAfter)
 }
 
 // Demand is what a definition needs of a cloud in all.

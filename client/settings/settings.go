@@ -100,6 +100,7 @@ type Image struct {
 const (
 	AgentPrepared = "prepared" // the image has it, and starts it at boot
 	AgentInstall  = "install"  // cloud-init, or what does its work, fetches it from the broker
+	agentLegacy   = "legacy"   // that of the original Nimbus (2008-2013): not served by this version
 )
 
 // Values of HostKeys.

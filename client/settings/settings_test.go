@@ -60,6 +60,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"[clouds.x]\ndriver = \"vws\"\n", `clouds.x.driver: there is no driver "vws" (there are: command, local, ssh)`},
 		{"[clouds.local]\nsubnets = \"10.0.0.0/24\"\n", `clouds.local.subnets: "10.0.0.0/24" must be`},
 		{"[clouds.local.images.a]\nroot = \"srv\"\n", `clouds.local.images.a.root: "srv" must begin with a slash`},
+		{"[clouds.local.images.a]\nagent = \"yes\"\n", `clouds.local.images.a.agent: "yes" must be "prepared" or "install", or left out`},
+		{"[clouds.local.images.a]\nagent = \"legacy\"\n", `clouds.local.images.a.agent: "legacy": images of the original Nimbus (2008-2013) are not served by this version`},
 	} {
 		if _, err := Load(write(t, c.text), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %q", c.text, err, c.want)

@@ -61,6 +61,9 @@ func (c Cloud) validate() error {
 		if name == "" {
 			return errors.New("images: an image needs a name")
 		}
+		if i.Agent == agentLegacy {
+			return fmt.Errorf("images.%s.agent: %q: images of the original Nimbus (2008-2013) are not served by this version; put the agent of this one into the image and say %q", name, i.Agent, AgentPrepared)
+		}
 		if !slices.Contains([]string{"", AgentPrepared, AgentInstall}, i.Agent) {
 			return fmt.Errorf("images.%s.agent: %q must be %q or %q, or left out", name, i.Agent, AgentPrepared, AgentInstall)
 		}

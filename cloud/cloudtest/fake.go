@@ -40,6 +40,8 @@ type Fake struct {
 	// 8443 of each host. With Apart nobody logs in to the instances by SSH.
 	Hosts []netip.Addr
 	Apart bool
+	// Stock images have no agent, and the fake brings none.
+	Stock bool
 	// OnForward fails Forward.
 	OnForward func(ctx context.Context, launch, socket string) error
 
@@ -61,6 +63,7 @@ var (
 	_ cloud.Consoler  = (*Fake)(nil)
 	_ cloud.Extender  = (*Fake)(nil)
 	_ cloud.Enterer   = (*Fake)(nil)
+	_ cloud.Equipper  = (*Fake)(nil)
 )
 
 // Launch starts instances one after the other.
@@ -206,6 +209,9 @@ func (f *Fake) Forwarded(launch string) (socket string, ok bool) {
 	socket, ok = f.forwarded[launch]
 	return socket, ok
 }
+
+// Equips is true of every image, unless they are Stock.
+func (f *Fake) Equips(string) bool { return !f.Stock }
 
 // Limits is as OnLimits says.
 func (f *Fake) Limits(_ context.Context, d cloud.Demand) ([]cloud.Limit, error) {

@@ -44,6 +44,9 @@ func (d *Driver) ResolvesToHost(name string) bool {
 	return !configured
 }
 
+// Equips is true: this program is put into every sandbox.
+func (d *Driver) Equips(string) bool { return true }
+
 // Console returns the last of what an instance printed, at most a megabyte.
 func (d *Driver) Console(_ context.Context, instance cloud.Instance) ([]byte, error) {
 	launch, number, ok := strings.Cut(instance.ID, "/")

@@ -29,6 +29,7 @@ var (
 	_ cloud.Consoler  = (*Driver)(nil)
 	_ cloud.Extender  = (*Driver)(nil)
 	_ cloud.Enterer   = (*Driver)(nil)
+	_ cloud.Equipper  = (*Driver)(nil)
 )
 
 // New returns a driver, or an error that says what this machine lacks for it.

@@ -18,6 +18,7 @@ type Driver struct {
 	cloud.Consoler
 	cloud.Extender
 	cloud.Enterer
+	cloud.Equipper
 }
 
 // New returns an error: only Linux has what sandboxes are made of.

@@ -51,7 +51,12 @@ if [ "${1:-}" = --image ]; then
     if [ -d "$scripts.image" ]; then
         find "$scripts/" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
         cp -pR "$scripts.image/." "$scripts/"
-        rm -rf "$scripts/.pack" "$scripts.image"
+        rm -f "$scripts/.pack"
+        # A directory goes bit by bit, and half of one would be taken for all.
+        gone=$(dirname "$scripts")/.$(basename "$scripts").image.draft
+        rm -rf "$gone"
+        mv "$scripts.image" "$gone"
+        rm -rf "$gone"
     fi
 fi
 echo "cleaned"
