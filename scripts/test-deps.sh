@@ -37,6 +37,8 @@ need mkfs.vfat dosfstools "drives that clouds attach"
 if [ "$(uname)" = Linux ]; then
 	need ip iproute2 "looking into sandboxes"
 	need nsenter util-linux "looking into sandboxes"
+	need sudo sudo "becoming root on hosts"
+	need busybox busybox-static "hosts with nothing else"
 	need pgrep procps "looking into sandboxes"
 	need dash dash "install.sh in several shells"
 	need busybox busybox-static "install.sh in several shells, an image of nothing else"

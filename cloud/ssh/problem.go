@@ -1,0 +1,39 @@
+package ssh
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A problem is an error that knows what to do about it.
+type problem struct {
+	text, hint string
+}
+
+func (p *problem) Error() string { return p.text }
+
+// Hint is what to do.
+func (p *problem) Hint() string { return p.hint }
+
+// mostNamed is how many hosts an error names.
+const mostNamed = 5
+
+// joined is the error of many hosts: the first few are named.
+func joined(failures []error) error {
+	if n := len(failures) - mostNamed; n > 0 {
+		failures = append(failures[:mostNamed:mostNamed], fmt.Errorf("and %d hosts more", n))
+	}
+	return errors.Join(failures...)
+}
+
+// printable makes a text of a host fit for one line of an error.
+func printable(text string) string {
+	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+}
