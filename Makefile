@@ -73,8 +73,10 @@ lint: test-deps
 	$(GO) tool staticcheck -tags vm ./scripts/vm
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
+	shellcheck client/deploy/userdata.sh
 	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
-	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh scripts/vm/*.sh scripts/vm/light-init samples/clouds/*.sh cloud/command/testdata/*.sh client/deploy/userdata.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+	shellcheck scripts/vm/*.sh scripts/vm/light-init samples/clouds/*.sh cloud/command/testdata/*.sh
+	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker

@@ -23,14 +23,6 @@ func installed(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-func codeIs(err error) int {
-	var exit *ExitError
-	if errors.As(err, &exit) {
-		return exit.Code
-	}
-	return 0
-}
-
 // The settings of an image say where its agent left what; they are read in the
 // image and nowhere else.
 func TestInstallAsTheImageIsSet(t *testing.T) {
@@ -61,7 +53,7 @@ func TestInstallAsTheImageIsSet(t *testing.T) {
 		t.Error(err)
 	}
 	put("opt/nimbus/ctx/ctx.conf", "state_dir = 7\n")
-	if _, err := installed(t, "--root", dir); codeIs(err) != CodeConfig || !strings.Contains(err.Error(), filepath.Join(dir, "opt/nimbus/ctx/ctx.conf")) {
+	if _, err := installed(t, "--root", dir); code(err) != CodeConfig || !strings.Contains(err.Error(), filepath.Join(dir, "opt/nimbus/ctx/ctx.conf")) {
 		t.Errorf("%v", err)
 	}
 }
@@ -102,7 +94,7 @@ func TestInstallRefuses(t *testing.T) {
 		"only --root goes with --uninstall":  {"--uninstall", "--keep-state"},
 		"flag provided but not defined: -no": {"--no"},
 	} {
-		if _, err := installed(t, args...); codeIs(err) != CodeUsage || !strings.Contains(err.Error(), want) {
+		if _, err := installed(t, args...); code(err) != CodeUsage || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
@@ -112,7 +104,7 @@ func TestInstallRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, binary := range map[string]string{"no such file": dir + "/none", "it is no regular file": pipe, "this is no program for Linux": "install.go"} {
-		if _, err := installed(t, "--root", dir, "--binary", binary); codeIs(err) != CodeEnvironment || !strings.Contains(err.Error(), want) {
+		if _, err := installed(t, "--root", dir, "--binary", binary); code(err) != CodeEnvironment || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", binary, err)
 		}
 	}
@@ -123,7 +115,7 @@ func TestInstallRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bin/sh"), []byte("\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x02\x00\xf3\x00"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := installed(t, "--root", dir); codeIs(err) != CodeEnvironment || !strings.Contains(err.Error(), "bin/sh for riscv64") {
+	if _, err := installed(t, "--root", dir); code(err) != CodeEnvironment || !strings.Contains(err.Error(), "bin/sh for riscv64") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "opt")); !os.IsNotExist(err) {

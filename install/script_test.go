@@ -143,9 +143,13 @@ func serve(text string) http.HandlerFunc {
 func image(t *testing.T, more ...string) string {
 	t.Helper()
 	dir := build(t, append(more, "usr/bin/")...)
-	own, err := os.ReadFile("/proc/self/exe")
+	f, err := os.Open("/proc/self/exe")
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, "usr/bin/env"), own[:64], 0o755))
+	defer f.Close()
+	head := make([]byte, 64)
+	_, err = io.ReadFull(f, head)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "usr/bin/env"), head, 0o755))
 	return dir
 }
 

@@ -60,11 +60,7 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 		}
 	}
 	for _, name := range []string{l.Log, l.Log + ".1", l.Bootstrap} {
-		real, err := t.real(within(name), false)
-		if err == nil {
-			err = t.root.Remove(real)
-		}
-		if err := did(name, err); err != nil {
+		if err := did(name, t.remove(within(name))); err != nil {
 			return done, err
 		}
 	}
