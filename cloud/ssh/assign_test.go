@@ -142,3 +142,36 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+// Whatever a host says: it is read in bounds, and fit for a terminal when told.
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte("login nimbus\nsystem Linux x86_64\nconnection 10.0.0.9 4242 10.0.0.1 22\nroot sudo\n"))
+	f.Add([]byte("login nimbus\nroot refused sudo: a password is required\n"))
+	f.Add([]byte(`note {"launch":"l","token":"t","name":"x","networks":["public"],"had_top":true}` + "\nclaimed no\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		told := func(err error) {
+			if err != nil && strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
+				t.Errorf("%q", err)
+			}
+		}
+		c := &connection{host: Host{Address: "host"}.with("ann")}
+		var err error
+		c.as, err = parseLogin(c.host, text)
+		told(err)
+		a := parseAnswer(text)
+		n, err := parseNote(a["note"])
+		told(err)
+		now := time.Unix(1, 0)
+		if line := judge(c, a, n, now, now).Text; strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+			t.Errorf("%q", line)
+		}
+		if n == nil {
+			return
+		}
+		told(n.inUse())
+		i := n.instance(c)
+		if h, tag, err := parseID(i.ID); err != nil || h != c.host || tag != tagOf(n.Launch, n.Token) || len(i.Addresses) != len(n.Networks) {
+			t.Errorf("%+v, %v", i, err)
+		}
+	})
+}

@@ -276,7 +276,10 @@ func eventually(t testing.TB, what string, done func() bool) {
 
 // listing is all that a launch could leave on a host: what there is below
 // these.
-const listing = `ls /opt; find /opt/nimbus /var/lib/nimbus /etc/systemd /etc/init.d /etc/sudoers.d /root /run /tmp /etc/hosts /etc/ssh -not -path '/run/sshd*' -not -path '/run/mount*' 2>/dev/null | sort -u | while read -r f; do [ ! -f "$f" ] || { printf '%s ' "$(cksum <"$f")"; }; ls -ld "$f" | cut -c1-10 | tr '\n' ' '; echo "$f"; done`
+const listing = `ls /opt; set -- /opt/nimbus /var/lib/nimbus /etc/systemd /etc/init.d /etc/rc?.d /etc/sudoers.d /etc/hosts /etc/ssh /root /run /tmp
+for what in "-exec ls -ld {} +" "-type f -exec cksum {} +"; do
+	find "$@" -not -path '/run/sshd*' -not -path '/run/mount*' $what 2>/dev/null
+done | awk '$1 ~ /^[0-9]/ {print $1, $3; next} {$2 = $5 = $6 = $7 = $8 = ""; print}' | sort -u`
 
 // quiet waits until nothing of a launch runs on a host.
 func (b *bench) quiet(n int) {

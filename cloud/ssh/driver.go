@@ -151,6 +151,7 @@ func (d *Driver) List(ctx context.Context, launch string) ([]cloud.Instance, err
 func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, error) {
 	type question struct {
 		host     Host
+		token    string // that it should have; empty: any
 		instance *cloud.Instance
 		err      error
 	}
@@ -164,7 +165,7 @@ func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, err
 		if err != nil {
 			return nil, err
 		}
-		hosts = append(hosts, &question{host: h})
+		hosts = append(hosts, &question{host: h, token: p.Token})
 	}
 	noted := len(places) > 0 || d.book.has(launch)
 	if !noted {
@@ -174,7 +175,7 @@ func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, err
 	}
 	each(hosts, func(q *question) {
 		conn, n, err := d.glance(ctx, q.host)
-		if err == nil && n != nil && n.Launch == launch {
+		if err == nil && n != nil && n.Launch == launch && (q.token == "" || q.token == n.Token) {
 			i := n.instance(conn)
 			q.instance = &i
 		}

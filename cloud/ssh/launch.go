@@ -134,8 +134,7 @@ func (j *job) place() place {
 	return place{Launch: j.request.Launch, Token: j.request.Token, Host: j.host.String()}
 }
 
-func (j *job) tag() string   { return tagOf(j.request.Launch, j.request.Token) }
-func (j *job) whose() string { return whose(j.request.Launch, j.request.Token) }
+func (j *job) tag() string { return tagOf(j.request.Launch, j.request.Token) }
 
 // look finds out what a host has and whether it is free. It changes nothing.
 func (j *job) look(ctx context.Context) (err error) {

@@ -62,7 +62,7 @@ if ! had nimbus; then
 	fi
 	if ! had top; then
 		# Nothing was here: scripts that were changed meanwhile are of this launch.
-		rm -rf "$top/bin" "$top/ctx" "$top/ctx-scripts" "$top/ctx-scripts.image" "$top/ctx-test" "$top/installed.json" "$log" "$log.1" || fail "cannot remove $top"
+		rm -rf "${top:?}/bin" "$top/ctx" "$top/ctx-scripts" "$top/ctx-scripts.image" "$top/ctx-test" "$top/installed.json" "$log" "$log.1" || fail "cannot remove $top"
 	fi
 	rmdir "$top/bin" "$top/ctx" 2>/dev/null
 	if had top; then

@@ -15,8 +15,21 @@ signal() {
 	done
 	[ -n "$found" ]
 } 2>/dev/null
+# Those above it: sudo with a terminal sleeps when its program was stopped.
+above=''
+pid=$session
+while [ "${pid:-1}" -gt 1 ] && read -r line <"/proc/$pid/stat"; do
+	line=${line##*) }
+	# shellcheck disable=SC2086 # words
+	set -- $line
+	pid=$2
+	above="$above $pid"
+done 2>/dev/null
+
 signal HUP && signal TERM
 signal CONT
+# shellcheck disable=SC2086 # a list of numbers
+kill -s CONT $above 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do
 	signal 0 || exit 0
 	sleep 0.1 2>/dev/null || sleep 1
