@@ -145,9 +145,13 @@ func testEnter(t *testing.T, b *bench, d *Driver, i cloud.Instance) {
 			"with another process": "sleep 777 & echo up; wait",
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
+			began := time.Now()
 			_, err := d.Enter(ctx, i, cloud.Program{Command: []string{"sh", "-c", script}, Stdout: writer(cancel), Terminal: terminal})
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("one %s: %v", name, err)
+			}
+			if time.Since(began) >= killPatience {
+				t.Errorf("one %s, terminal %v: something of it does not end", name, terminal != nil)
 			}
 			eventually(t, "nothing is left of one "+name, func() bool { return b.in(0, "pgrep -f 'sleep 77[7]|kill -ST[O]P' || true") == "" })
 		}

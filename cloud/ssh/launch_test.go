@@ -170,6 +170,9 @@ func TestInUse(t *testing.T) {
 	if err := other.Terminate(t.Context(), []cloud.Instance{old}); err != nil {
 		t.Error(err)
 	}
+	if err := other.endOn(t.Context(), b.hosts[0], "old", old.Token); err != nil { // the host itself knows, too
+		t.Error(err)
+	}
 	if _, err := d.Enter(t.Context(), old, cloud.Program{Command: []string{"true"}}); err == nil || !strings.Contains(err.Error(), "it is not running") {
 		t.Error(err)
 	}
@@ -341,6 +344,8 @@ func TestBusybox(t *testing.T) {
 	b := newBench(t, 1)
 	b.in(0, "mkdir -p /usr/local/sbin; /bin/busybox --install -s /usr/local/sbin; rm -f /usr/local/sbin/su /usr/local/sbin/login")
 	before := b.in(0, listing)
+	const processes = "ls -d /proc/[0-9]* | wc -l" // its tail is called sh
+	running := b.in(0, processes)
 	d := b.open(b.options())
 	all := launched(t, d, requests(cloudtest.Token(), "w"))
 	eventually(t, "the agent's lines arrive", func() bool { return strings.Contains(b.logs.String(), "agent begins: for w") })
@@ -359,6 +364,8 @@ func TestBusybox(t *testing.T) {
 	}
 	unchanged(t, "terminated", before, b.in(0, listing))
 	b.quiet(0)
+	d.Close()
+	eventually(t, "no process is left", func() bool { return b.in(0, processes) == running })
 }
 
 // writer calls a function whenever something is written.

@@ -10,12 +10,12 @@ case "$*" in
 	chmod 755 $top/bin/nimbus.new
 	mv $top/bin/nimbus.new $top/bin/nimbus
 	printf '#!/bin/sh\nexec "$(dirname "$0")/../bin/nimbus" agent\n' >$top/ctx/launch.sh
-	printf '#!/bin/sh\nrm -rf /var/lib/nimbus\nrm -f /opt/nimbus/ctxlog.txt\nsed -i /nimbus-test/d /etc/hosts\n' >$top/ctx-scripts/clean.sh
+	printf '#!/bin/sh\nrm -f /opt/nimbus/ctxlog.txt\nsed -i /nimbus-test/d /etc/hosts\n' >$top/ctx-scripts/clean.sh
 	chmod 755 $top/ctx/launch.sh $top/ctx-scripts/clean.sh
 	echo "once" >>/var/tmp/installed
 	;;
 "agent install --uninstall")
-	rm -rf /var/lib/nimbus $top/ctx $top/ctx-scripts
+	rm -rf $top/ctx $top/ctx-scripts
 	rm -f $top/bin/nimbus
 	rmdir $top/bin $top 2>/dev/null || true
 	;;
