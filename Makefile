@@ -9,10 +9,28 @@ LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
 # There the program does not know its commit.
 VCS = $$(git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
-.PHONY: build demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
+.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme picture clean
 build:
 	$(GO) build -trimpath $(VCS) -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
+
+# All platforms, for a broker to hand out, or to be unpacked somewhere: programs,
+# their sums, and install.sh. The same commit makes the same files.
+PLATFORMS = linux-amd64 linux-arm64 linux-armv7 linux-riscv64 linux-ppc64le linux-s390x darwin-amd64 darwin-arm64
+RELEASE = bin/release
+release:
+	@rm -rf $(RELEASE)
+	@mkdir -p $(RELEASE)
+	@for platform in $(PLATFORMS); do \
+		arch=$${platform#*-}; \
+		case $$arch in armv7) arch=arm ;; esac; \
+		echo "$(RELEASE)/nimbus-$$platform"; \
+		GOOS=$${platform%-*} GOARCH=$$arch GOARM=7 $(GO) build -trimpath $(VCS) -ldflags="-s -w" -o $(RELEASE)/nimbus-$$platform . || exit 1; \
+	done
+	@cp -L install.sh $(RELEASE)/install.sh
+	@cd $(RELEASE) && { if command -v sha256sum >/dev/null; then sha256sum -- *; else shasum -a 256 -- *; fi; } >.sums && mv .sums SHA256SUMS
+	@echo "To hand them out: cp $(RELEASE)/* DATA/downloads/ (the broker's data directory), or nimbus broker --downloads $(RELEASE)."
+	@echo "To install from there: $(RELEASE)/install.sh agent, or broker, or client."
 
 demo: build
 	bin/cloud-client.sh --run --cluster samples/hello-cluster.xml --hours 1
@@ -54,7 +72,8 @@ lint: test-deps
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
 	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
-	shellcheck install.sh install/boot/launch.sh install/boot/sysv client/deploy/userdata.sh scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
+	shellcheck client/deploy/userdata.sh
+	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 3x ./bench ./broker

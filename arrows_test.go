@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"broker/match":           {"broker/cluster"},
 	"broker/wire":            {"broker/cluster"},
 	"broker/pki":             {"broker/wire"},
-	"broker/httpd":           {"broker/pki", "broker/wire"},
+	"broker/httpd":           {"broker/pki", "broker/software", "broker/wire"},
 	"broker/store":           {"broker/match"},
 	"broker/store/boltstore": {"broker/match", "broker/store"},
 	"broker/store/storetest": {"broker/match", "broker/store"},

@@ -128,7 +128,7 @@ func leftIn(tree *install.Tree) (install.Left, error) {
 		return install.Left{}, err
 	}
 	return install.Left{
-		State: cfg.StateDir, Bootstrap: cfg.BootstrapFile, Log: cfg.LogFile,
+		State: cfg.StateDir, Bootstrap: cfg.BootstrapFile, Log: cfg.LogFile, Scripts: cfg.ScriptsDir,
 		Hosts: "/etc/hosts", KnownHosts: cfg.KnownHosts, HostsEquiv: cfg.HostsEquiv,
 	}, nil
 }

@@ -23,6 +23,7 @@ import (
 	"nimbus/broker/cluster"
 	"nimbus/broker/httpd"
 	"nimbus/broker/pki"
+	"nimbus/broker/software"
 	"nimbus/broker/store"
 	"nimbus/broker/store/boltstore"
 	"nimbus/broker/wire"
@@ -61,13 +62,20 @@ func newBench(t testing.TB, dir string, s store.Store, hold time.Duration) *benc
 		t.Fatal(err)
 	}
 	b := &bench{t: t, dir: dir, definition: definition}
-	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold,
+	// What it hands out is a program with a known text.
+	program := filepath.Join(t.TempDir(), "nimbus")
+	must(t, os.WriteFile(program, []byte(programText), 0o700))
+	shelf, err := software.Open(program, filepath.Join(dir, downloadsName))
+	must(t, err)
+	t.Cleanup(func() { shelf.Close() })
+	b.service = &Service{Store: s, Secrets: secrets, Authority: authority, Software: shelf, Brokers: func() []string { return []string{b.url} }, Log: log, Hold: hold,
 		Packs: filepath.Join(dir, packsName)}
 	if err := b.service.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	b.server = &httpd.Server{Service: b.service, Guard: secrets, Log: log,
-		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return authority.ServerCertificate(time.Now()) }}
+	certificate, _, err := certificates(Config{}, authority, b.service.Brokers)
+	must(t, err)
+	b.server = &httpd.Server{Service: b.service, Guard: secrets, Log: log, Certificate: certificate}
 	b.server.Start()
 	address, err := b.server.Listen("127.0.0.1:0")
 	if err != nil {

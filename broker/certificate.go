@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,9 +22,16 @@ import (
 
 // certificates chooses by the name a TLS client asks for: nodes ask for the
 // broker's id and get a certificate of its own CA; a configured public name
-// gets the public one. Whoever names nothing is taken for a node.
-func certificates(c Config, authority *pki.Authority) (choose func(*tls.ClientHelloInfo) (*tls.Certificate, error), protos []string, err error) {
-	own := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return authority.ServerCertificate(time.Now()) }
+// gets the public one. Whoever names nothing is taken for a node. The own one is
+// valid for all names of knownAs as well; urls are those that are advertised.
+func certificates(c Config, authority *pki.Authority, urls func() []string) (choose func(*tls.ClientHelloInfo) (*tls.Certificate, error), protos []string, err error) {
+	own := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		var local net.Addr
+		if hello.Conn != nil {
+			local = hello.Conn.LocalAddr()
+		}
+		return authority.ServerCertificate(time.Now(), knownAs(c.Listen, urls(), local)...)
+	}
 	var public func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	switch {
 	case c.CertFile != "":

@@ -71,7 +71,7 @@ func TestCertificateByName(t *testing.T) {
 	config := Default()
 	config.Data, config.PublicName, config.CertFile, config.KeyFile = dir, name, cert, key
 	must(t, config.Validate())
-	choose, protos, err := certificates(config, authority)
+	choose, protos, err := certificates(config, authority, func() []string { return nil })
 	must(t, err)
 	address := serveTLS(t, choose, protos)
 	for ask, want := range map[string]string{authority.BrokerID: authority.BrokerID, "": authority.BrokerID, "other.example.org": authority.BrokerID, name: name} {

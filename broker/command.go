@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"nimbus/broker/software"
 	"nimbus/broker/store/boltstore"
 )
 
@@ -26,6 +27,10 @@ becomes a service that starts at boot.
 At the first start it makes a CA and the owner's key in DIR/owner.key. A client
 uses that key (broker_key in its configuration), and the CA in DIR/ca.pem.
 
+It hands itself out to anybody, with install.sh: /download/nimbus-PLATFORM and
+/install.sh at any of its addresses. Machines of other platforms get theirs from
+the directory of downloads: what "make release" leaves in bin/release.
+
 Example: a broker for a testbed, reached by its nodes at 192.0.2.1
   nimbus broker --data /var/lib/nimbus-broker --listen 192.0.2.1:8443
   curl --cacert /var/lib/nimbus-broker/ca.pem https://192.0.2.1:8443/healthz
@@ -39,6 +44,9 @@ Options:
   --advertise URL     https://host:port by which nodes reach this broker; may
                       be given several times (default: the addresses listened
                       on)
+  --downloads DIR     builds for other platforms to hand out: nimbus-PLATFORM
+                      and SHA256SUMS (default: downloads in the directory of
+                      --data)
   --log-level LEVEL   debug, info, warn or error
   --log-format FORM   text or json
 
@@ -58,6 +66,7 @@ func Command() *cli.Command {
 			&cli.StringFlag{Name: "data"},
 			&cli.StringSliceFlag{Name: "listen"},
 			&cli.StringSliceFlag{Name: "advertise"},
+			&cli.StringFlag{Name: "downloads"},
 			&cli.StringFlag{Name: "log-level"},
 			&cli.StringFlag{Name: "log-format"},
 			&cli.BoolFlag{Name: "personal", Hidden: true},
@@ -72,17 +81,14 @@ func Command() *cli.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			executable, err := os.Executable()
+			shelf, err := software.Open("", config.Downloads)
 			if err != nil {
 				return err
 			}
-			version, err := Version(executable)
-			if err != nil {
-				return err
-			}
+			defer shelf.Close()
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM)
 			defer stop()
-			return advised(Run(ctx, config, version, newLog(c.App.ErrWriter, config)))
+			return advised(Run(ctx, config, shelf, newLog(c.App.ErrWriter, config)))
 		},
 	}
 }
@@ -132,7 +138,7 @@ func configure(c *cli.Context) (Config, error) {
 			return config, err
 		}
 	}
-	for flag, field := range map[string]*string{"data": &config.Data, "log-level": &config.LogLevel, "log-format": &config.LogFormat} {
+	for flag, field := range map[string]*string{"data": &config.Data, "downloads": &config.Downloads, "log-level": &config.LogLevel, "log-format": &config.LogFormat} {
 		if c.IsSet(flag) {
 			*field = c.String(flag)
 		}

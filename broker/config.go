@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/BurntSushi/toml"
 
@@ -38,6 +39,10 @@ type Config struct {
 	ACMERoots string `toml:"acme_roots"`
 	// ACMEEmail is told to the CA. Empty: none.
 	ACMEEmail string `toml:"acme_email"`
+	// Downloads is a directory with builds for other platforms than the
+	// broker's own, nimbus-PLATFORM, and their SHA256SUMS, to be handed out.
+	// Empty: downloads in the data directory.
+	Downloads string `toml:"downloads"`
 	// LogFormat is text or json.
 	LogFormat string `toml:"log_format"`
 	// LogLevel is debug, info, warn or error.
@@ -71,6 +76,9 @@ func Load(path string) (Config, error) {
 func (c *Config) Validate() error {
 	if c.Data == "" {
 		return errors.New("data: name a directory for contexts and keys")
+	}
+	if c.Downloads == "" {
+		c.Downloads = filepath.Join(c.Data, downloadsName)
 	}
 	if len(c.Listen) == 0 {
 		c.Listen = []string{"127.0.0.1:8443"}

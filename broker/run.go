@@ -2,24 +2,34 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"nimbus/broker/httpd"
 	"nimbus/broker/pki"
+	"nimbus/broker/software"
 	"nimbus/broker/store/boltstore"
 )
 
-// storeName is the file of all contexts in a broker's directory.
-const storeName = "contexts.db"
+// In a broker's directory: the file of all contexts, and where an operator puts
+// builds for other platforms.
+const (
+	storeName     = "contexts.db"
+	downloadsName = "downloads"
+)
 
 // Run serves until ctx ends. What a broker holds is in its data directory, so
-// the next one goes on where this one stopped.
-func Run(ctx context.Context, c Config, version string, log *slog.Logger) error {
+// the next one goes on where this one stopped. What it hands out is on the
+// shelf.
+func Run(ctx context.Context, c Config, shelf *software.Shelf, log *slog.Logger) error {
 	if err := pki.MakeDir(c.Data); err != nil {
 		return fmt.Errorf("broker directory: %w", err)
 	}
@@ -36,15 +46,18 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	certificate, protos, err := certificates(c, authority)
+	urls := &addresses{}
+	certificate, protos, err := certificates(c, authority, urls.list)
 	if err != nil {
+		return err
+	}
+	if err := lookInto(c, log); err != nil {
 		return err
 	}
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	urls := &addresses{}
-	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Brokers: urls.list, Version: version, Log: log,
+	service := &Service{Store: contexts, Secrets: secrets, Authority: authority, Software: shelf, Brokers: urls.list, Version: shelf.OwnSum(), Log: log,
 		Packs: filepath.Join(c.Data, packsName)}
 	if err := service.Start(ctx); err != nil {
 		return err
@@ -88,7 +101,8 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 		}
 		defer os.Remove(nodes)
 	}
-	log.Info("serving", "urls", urls.list(), "broker", authority.BrokerID, "contexts", service.Alive(), "owner_key", secrets.OwnerKeyFile())
+	log.Info("serving", "urls", urls.list(), "broker", authority.BrokerID, "contexts", service.Alive(), "owner_key", secrets.OwnerKeyFile(),
+		"hands_out", slices.Sorted(maps.Keys(service.agents())))
 	if personal != nil {
 		return personal.serve(ctx, port, service, server)
 	}
@@ -99,4 +113,19 @@ func Run(ctx context.Context, c Config, version string, log *slog.Logger) error 
 	case err := <-server.Failed():
 		return fmt.Errorf("listener: %w", err)
 	}
+}
+
+// lookInto makes the broker's own directory of downloads, so that it is found by
+// whoever shall fill it. Another one is its operator's.
+func lookInto(c Config, log *slog.Logger) error {
+	if c.Downloads == filepath.Join(c.Data, downloadsName) {
+		if err := os.Mkdir(c.Downloads, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("directory of downloads: %w", err)
+		}
+		return nil
+	}
+	if _, err := os.ReadDir(c.Downloads); err != nil {
+		log.Warn("nothing is handed out from there now", "downloads", c.Downloads, "reason", err)
+	}
+	return nil
 }

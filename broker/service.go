@@ -17,6 +17,7 @@ import (
 	"nimbus/broker/httpd"
 	"nimbus/broker/match"
 	"nimbus/broker/pki"
+	"nimbus/broker/software"
 	"nimbus/broker/store"
 	"nimbus/broker/wire"
 )
@@ -33,18 +34,20 @@ type Service struct {
 	Store     store.Store
 	Secrets   *pki.Secrets
 	Authority *pki.Authority
+	Software  *software.Shelf // what is handed out; nil: nothing
 	Brokers   func() []string // URLs by which nodes reach this broker
 	Version   string
 	Log       *slog.Logger
 	Hold      time.Duration // longest a request is held; wire.MaxHold
 	Packs     string        // directory of the scripts that contexts bring
 
-	mu       sync.Mutex
-	contexts map[string]*rendezvous
-	unread   map[string]bool // contexts whose log could not be read
-	logs     nodeLogs
-	running  sync.WaitGroup
-	stop     chan struct{}
+	mu         sync.Mutex
+	contexts   map[string]*rendezvous
+	unread     map[string]bool // contexts whose log could not be read
+	logs       nodeLogs
+	complaints complaints
+	running    sync.WaitGroup
+	stop       chan struct{}
 }
 
 var _ httpd.Service = (*Service)(nil)
@@ -157,7 +160,7 @@ func (s *Service) Create(ctx context.Context, owner string, c wire.Create) (wire
 	}
 	r.begin()
 	created := wire.Created{ID: r.id, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers(),
-		Tokens: map[string][]string{}, Expires: c.Expires, Now: now}
+		Tokens: map[string][]string{}, Expires: c.Expires, Now: now, Agents: s.agents()}
 	for i := range c.Definition.Workspaces {
 		w := &c.Definition.Workspaces[i]
 		if w.Ctx == nil {
@@ -294,7 +297,7 @@ func (s *Service) change(owner, id string, e match.Event) error {
 
 // Info says who answers.
 func (s *Service) Info(context.Context) wire.Info {
-	return wire.Info{Version: s.Version, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers(), Now: time.Now().UTC()}
+	return wire.Info{Version: s.Version, BrokerID: s.Authority.BrokerID, CA: s.Authority.CA, Brokers: s.Brokers(), Now: time.Now().UTC(), Agents: s.agents()}
 }
 
 // refusals is the one table of what the core says no with and what callers are

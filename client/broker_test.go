@@ -34,6 +34,7 @@ import (
 type fakeBroker struct {
 	ca        string
 	createErr error
+	agents    map[string]string // that it hands out
 	deleteErr error
 	statusErr error // as long as it is set
 	packErr   error
@@ -86,7 +87,7 @@ func (b *fakeBroker) Create(_ context.Context, create wire.Create) (wire.Created
 	defer b.mu.Unlock()
 	id := fmt.Sprintf("ctx%d", len(b.contexts)+1)
 	c := &fakeContext{create: create, seq: 1}
-	created := wire.Created{ID: id, BrokerID: "broker1", CA: b.ca, Brokers: []string{"https://127.0.0.1:8443"}, Tokens: map[string][]string{}}
+	created := wire.Created{ID: id, BrokerID: "broker1", CA: b.ca, Brokers: []string{"https://127.0.0.1:8443"}, Tokens: map[string][]string{}, Agents: b.agents}
 	for _, w := range create.Definition.Workspaces {
 		for index := range w.Quantity {
 			if w.Ctx != nil {
@@ -99,6 +100,11 @@ func (b *fakeBroker) Create(_ context.Context, create wire.Create) (wire.Created
 	b.contexts[id] = c
 	return created, nil
 }
+
+// informing is that broker when it says which agents it has.
+type informing struct{ *fakeBroker }
+
+func (b informing) Info(context.Context) (wire.Info, error) { return wire.Info{Agents: b.agents}, nil }
 
 func (b *fakeBroker) find(id string) (*fakeContext, error) {
 	if c := b.contexts[id]; c != nil {

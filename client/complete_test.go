@@ -250,7 +250,7 @@ func TestKindsOfTheTree(t *testing.T) {
 		}
 	}
 	// Those of the broker and the agent, and of the classic client.
-	elsewhere := []string{"broker data", "config", "manifest", "bootstrap", "log-level", "log-format", "broker-url", "ssh-pubkey", "image"}
+	elsewhere := []string{"broker data", "broker downloads", "config", "manifest", "bootstrap", "log-level", "log-format", "broker-url", "ssh-pubkey", "image"}
 	for name := range optionKinds {
 		if !taken[name] && !slices.Contains(elsewhere, name) {
 			t.Errorf("the table of options has --%s, which is not there", name)

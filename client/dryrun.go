@@ -50,6 +50,7 @@ type DryWorkspace struct {
 	Hosts    []string      `json:"hosts"`           // the first and the last host name
 	NICs     []cluster.NIC `json:"nics"`
 	UserData int           `json:"user_data_bytes"` // of each instance, about
+	Fetches  bool          `json:"fetches_agent,omitempty"`
 }
 
 // dryRun finds all that would make a run fail before anything is launched, and
@@ -124,13 +125,13 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 	brokers, ca := s.expectedBroker(def)
 	for i := range def.Workspaces {
 		w := &def.Workspaces[i]
-		fetched := agents
-		if !installs(w.Image) {
+		fetches, fetched := w.Ctx != nil && installs(w.Image), agents
+		if !fetches {
 			fetched = nil
 		}
 		d.Workspaces = append(d.Workspaces, DryWorkspace{
 			Name: w.Name, Quantity: w.Quantity, Image: w.Image, Means: cmp.Or(hostList(running, w.Name), s.imageText(driver, w.Image)),
-			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca, fetched),
+			Hosts: hostNames(w, handle), NICs: w.NICs, UserData: deploy.UserDataSize(w, brokers, ca, fetched), Fetches: fetches,
 		})
 	}
 	for _, warning := range missingScripts(s.settings.Clouds[s.settings.Cloud], def, scripts) {
@@ -225,6 +226,9 @@ func (d *DryRun) text() string {
 		}
 		if w.UserData > 0 {
 			fmt.Fprintf(&b, "  - user data: about %d bytes each\n", (w.UserData+99)/100*100)
+			if w.Fetches {
+				b.WriteString("  - fetches its agent from the broker, unless the image has the same one\n")
+			}
 		} else {
 			b.WriteString("  - no user data: it takes no part in the context\n")
 		}

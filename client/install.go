@@ -86,7 +86,7 @@ func (env *Env) installCommand() *cli.Command {
 			case report.Changed():
 				out.print("Removed from %s.\n", printable(tree.Name(strings.TrimPrefix(prefix, "/"))))
 			default:
-				out.print("There is nothing in %s that was installed by this command.\n", printable(prefix))
+				out.print("There is nothing in %s that was installed by this command.\n", printable(tree.Name(strings.TrimPrefix(prefix, "/"))))
 			}
 			report.Print(env.results)
 			return nil

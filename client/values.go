@@ -56,7 +56,7 @@ var optionKinds = map[string]kind{
 	"conf": tomlFiles, "config": tomlFiles, "history-dir": dirs, "prefix": dirs, "root": dirs, "binary": files, "ssh-key": publicFiles, "ssh-pubkey": publicFiles, "known-hosts": knownHosts,
 	"hosts": files, "host-keys": keyForms,
 	"quantity": quantities, "data": givenData, "set": variables, "inject name": data, "new role": nothing,
-	"ca": files, "key": files, "file": files, "manifest": files, "bootstrap": files, "broker data": dirs, "scripts": dirs,
+	"ca": files, "key": files, "file": files, "manifest": files, "bootstrap": files, "broker data": dirs, "broker downloads": dirs, "scripts": dirs,
 	"format": formats, "json": jsonForms, "from": phases, "log-level": levels, "log-format": logForms,
 }
 

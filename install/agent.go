@@ -14,6 +14,7 @@ var Names = []string{"ctx-agent", "ctx-broker", "cloud-client", "cloud-client.sh
 const (
 	Home        = "opt/nimbus"
 	AgentRecord = Home + "/installed.json"
+	scriptsDir  = Home + "/ctx-scripts"
 )
 
 // Agent is the plan of a machine with the agent, and how that is called at
@@ -22,7 +23,7 @@ func Agent(t *Tree, program *Program, boot bool) (Plan, Boot, error) {
 	items := programItems(Home+"/bin", program)
 	// A script, as it always was: people write "sh launch.sh" into rc.local.
 	items = append(items, Item{Path: Home + "/ctx/launch.sh", Mode: 0o755, Text: bootFile("launch.sh")})
-	scripts, err := scriptItems(Home + "/ctx-scripts")
+	scripts, err := scriptItems(scriptsDir)
 	if err != nil {
 		return Plan{}, Boot{}, err
 	}

@@ -3,7 +3,7 @@
 # somewhere, a broker, or the client. This script only brings the right program
 # here and checks it; the program does the rest ("nimbus agent install").
 #
-#   curl -fsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
+#   curl -qfsSL --cacert ca.pem https://BROKER:8443/install.sh | sh -s -- agent
 #   ./install.sh agent [--root DIR] [--from DIR]
 #
 # A broker that hands this out fills in where it is and what it hands out; a
@@ -14,6 +14,7 @@
 # script that arrived in part does nothing at all.
 {
 set -eu
+umask 022
 
 # Filled in by the broker; each value is one word of the shell.
 brokers=''
@@ -129,16 +130,6 @@ names() {
 	done
 }
 
-# makedir DIR: makes it and those above; remembers them, to take them back.
-made=''
-makedir() {
-	[ ! -d "$1" ] || return 0
-	makedir "$(dirname "$1")"
-	trouble=$(mkdir "$1" 2>&1) || fail "cannot make $1: ${trouble##*: }" "$(writing "$trouble")"
-	made="$1
-$made"
-}
-
 # writing TROUBLE: what to do when something cannot be written.
 writing() {
 	case $1 in
@@ -149,14 +140,15 @@ writing() {
 	esac
 }
 
-# workplace DIR: a new directory in DIR, or in one that is made for this, in
-# which programs can be run. Downloads go there: /tmp is often mounted noexec.
+# workplace DIR: a new directory in DIR, or in the first above it that there is,
+# in which programs can be run. Downloads go there: /tmp is often mounted noexec.
 work=''
 workplace() {
-	makedir "$1"
-	work=$1/.nimbus-install.$$
-	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"; }
-	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $1: ${trouble##*: }" "$(writing "$trouble")"
+	at=$1
+	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+	work=${at%/}/.nimbus-install.$$
+	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"; }
+	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"
 	chmod 700 "$work/try"
 	if "$work/try" 2>/dev/null; then
 		rm -f "$work/try"
@@ -173,56 +165,64 @@ leave() {
 	code=$?
 	trap - EXIT
 	[ -z "$work" ] || rm -rf "$work"
-	echo "$made" | while read -r dir; do
-		[ -z "$dir" ] || rmdir "$dir" 2>/dev/null || true
-	done
 	exit "$code"
 }
 
-# download NAME: from the first broker that has it, to $work/NAME.
+# get BROKER NAME: from that broker to $work/NAME, by whatever is here.
+get() {
+	case $tool in
+	curl)
+		# The broker is known by its id, whatever its address is called.
+		place=${1#https://}
+		case ${place##*:} in "$place" | *[!0-9]*) place=$place:443 ;; esac
+		curl -qfsS --connect-timeout 20 --speed-limit 100 --speed-time 60 --cacert "$work/ca.pem" \
+			--connect-to "$broker_id:443:$place" -o "$work/$2" "https://$broker_id/download/$2"
+		;;
+	wget) wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$2" "$1/download/$2" ;;
+	*)
+		# That of busybox cannot verify a server, and not each knows the option:
+		# the sum decides alone. Without openssl beside it, it speaks no TLS that
+		# brokers of today understand; with its own option -T it crashes.
+		limit=''
+		! have timeout || limit='timeout 900'
+		# shellcheck disable=SC2086 # lists of words
+		$limit $tool -q --no-check-certificate -O "$work/$2" "$1/download/$2" || $limit $tool -q -O "$work/$2" "$1/download/$2"
+		;;
+	esac
+}
+
+# download NAME: from the first broker that has it.
 download() {
 	[ -n "$brokers" ] || fail "this install.sh knows no broker, and there is no program beside it" \
 		"fetch it from a broker (https://BROKER/install.sh), or say --from DIR: the directory of a release, or a clone after make build"
+	if have curl; then
+		tool=curl
+	elif have wget && wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+		tool=wget
+	elif have wget; then
+		tool='wget '
+	elif have busybox && busybox wget --help 2>&1 | grep -q Usage; then
+		tool='busybox wget'
+	else
+		fail "there is neither curl nor wget here" "install one of them, or fetch ${brokers%% *}/download/$1 elsewhere and say --from DIR"
+	fi
 	printf '%s' "$ca" >"$work/ca.pem"
 	for broker in $brokers; do
 		say note "fetching $1 from $broker"
-		if have curl; then
-			# The broker is known by its id, whatever its address is called.
-			place=${broker#https://}
-			place=${place%%/*}
-			case $place in
-			*]) place=$place:443 ;;
-			*:*) ;;
-			*) place=$place:443 ;;
-			esac
-			set -- "$1" curl -fsS --connect-timeout 20 --speed-limit 100 --speed-time 60 --cacert "$work/ca.pem" \
-				--connect-to "$broker_id:443:$place" -o "$work/$1" "https://$broker_id/download/$1"
-		elif have wget && wget --version 2>/dev/null | grep -q 'GNU Wget'; then
-			set -- "$1" wget -nv --tries=2 --timeout=60 --ca-certificate="$work/ca.pem" -O "$work/$1" "$broker/download/$1"
-		elif have wget; then
-			# That of busybox cannot verify a server: the sum below decides alone.
-			set -- "$1" wget -q -T 60 -O "$work/$1" "$broker/download/$1"
-		elif have busybox && busybox wget --help >/dev/null 2>&1; then
-			set -- "$1" busybox wget -q -T 60 -O "$work/$1" "$broker/download/$1"
-		else
-			fail "there is neither curl nor wget here" "install one of them, or fetch $broker/download/$1 elsewhere and say --from DIR"
-		fi
-		wanted=$1
-		shift
 		code=0
-		"$@" </dev/null 2>"$work/trouble" || code=$?
+		get "$broker" "$1" </dev/null 2>"$work/trouble" || code=$?
 		[ "$code" -ne 0 ] || return 0
-		trouble=$(grep -v '^ *$' "$work/trouble" | tail -n 1)
-		rm -f "$work/$wanted"
-		say note "$broker: ${trouble:-it ended with $code}"
-		set -- "$wanted"
-		case "$trouble" in
-		*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
-		*write* | *[Ss]pace*) advice="is there space left in ${work%/*}?" ;;
-		*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
-		*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
-		esac
+		trouble=$(grep '^curl: ' "$work/trouble" || grep -v '^ *$' "$work/trouble" | tail -n 1)
+		rm -f "$work/$1"
+		[ "$broker" = "${brokers##* }" ] || say note "$broker: ${trouble:-it ended with $code}"
 	done
+	case "$tool $code $trouble" in
+	'curl 23 '* | 'wget 3 '*) advice="is there space left in ${work%/*}?" ;;
+	*' wget '* | 'wget  '*) advice="that was the wget of busybox, which often cannot do this: install curl or GNU wget, or fetch $broker/download/$1 elsewhere and say --from DIR" ;;
+	*ertificate* | *SSL*) advice="what answers there is not the broker that gave you this script, or its CA is a new one: fetch install.sh again, with its new ca.pem" ;;
+	*404*) advice="this script is older than what the broker hands out now: fetch install.sh again" ;;
+	*) advice="can this machine reach the broker, and does it run? Then run this again" ;;
+	esac
 	fail "$1 could not be fetched: ${trouble:-the download ended with $code}" "$advice"
 }
 
@@ -341,15 +341,9 @@ main() {
 		there=$prefix/bin own=$there/nimbus
 		;;
 	esac
-	if [ -n "$root" ]; then
-		# A link in the image may lead out of it, into this machine. The program
-		# knows how to follow one; this script does not.
-		path=$root
-		for part in $(echo "${there#"$root/"}" | tr / ' '); do
-			path=$path/$part
-			[ ! -L "$path" ] || { there=$root; break; }
-		done
-	fi
+	# In an image at its top: below, a link may lead out of it into this machine.
+	# (The program knows how to follow one.)
+	[ -z "$root" ] || there=$root
 
 	set -- install
 	[ "$what" = client ] || set -- "$what" install
@@ -360,23 +354,26 @@ main() {
 
 	# What is there already, and is right, needs not be fetched. Nothing out of
 	# an image is run on this machine.
-	if [ -z "$root" ] && [ -z "$from" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
-		if [ -n "$uninstall" ] || [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; then
+	if [ -z "$root" ] && [ -x "$own" ] && [ ! -L "$own" ]; then
+		if [ -n "$uninstall" ] || { [ -z "$from" ] && [ "$(sum "$own")" = "$(pinned "nimbus-$target")" ]; }; then
 			"$own" "$@" </dev/null
 			return
 		fi
 	fi
 	if ! workplace "$there"; then
 		# An image may be mounted noexec; the program that does the work can be elsewhere.
-		[ -n "$root" ] || fail "programs cannot be run in $there: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
+		[ -n "$root" ] || fail "programs cannot be run in $at: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
 		workplace "${TMPDIR:-/tmp}" || workplace /var/tmp || fail "programs can be run neither in $root nor in ${TMPDIR:-/tmp}: both are mounted noexec" "set TMPDIR to a directory where they can"
 	fi
 	bring "$host"
 	if [ "$target" != "$host" ]; then
 		bring "$target"
 		set -- "$@" --binary "$work/nimbus-$target"
+	elif [ -n "$arch" ]; then
+		set -- "$@" --binary "$work/nimbus" # whatever the image's programs are for
 	fi
-	"$work/nimbus-$host" "$@" </dev/null
+	mv "$work/nimbus-$host" "$work/nimbus"
+	"$work/nimbus" "$@" </dev/null
 }
 
 main "$@"

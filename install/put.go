@@ -84,6 +84,18 @@ func (p *putting) draft(plan Plan, old record) error {
 		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
 	}
 	p.note.Dirs = append(p.note.Dirs, p.dirs...)
+	// Who goes last takes the directories that another has made.
+	shared, err := p.others(plan.Record)
+	if err != nil {
+		return &Problem{Text: p.Name(path.Dir(plan.Record)), Err: err}
+	}
+	for _, item := range append(plan.Items[:len(plan.Items):len(plan.Items)], Item{Path: plan.Record}) {
+		for dir := path.Dir(item.Path); dir != "."; dir = path.Dir(dir) {
+			if shared[dir] {
+				p.note.Dirs = append(p.note.Dirs, dir)
+			}
+		}
+	}
 	if err := p.file(Item{Path: plan.Record, Mode: 0o644, Text: p.note.encoded()}, ""); err != nil {
 		return &Problem{Text: p.Name(plan.Record), Err: err}
 	}
@@ -368,13 +380,7 @@ func (t *Tree) take(r record, name string, report *Report) error {
 
 // drop removes a file or link, if it is there.
 func (t *Tree) drop(name string, report *Report) error {
-	real, err := t.real(name, false)
-	if err == nil && t.isDir(real) {
-		err = errors.New("it is a directory")
-	}
-	if err == nil {
-		err = t.root.Remove(real)
-	}
+	err := t.remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -383,6 +389,23 @@ func (t *Tree) drop(name string, report *Report) error {
 	}
 	report.Removed = append(report.Removed, name)
 	return nil
+}
+
+// remove removes a file or link. It looks first: where nothing can be written,
+// not even what is missing can be removed.
+func (t *Tree) remove(name string) error {
+	real, err := t.real(name, false)
+	if err != nil {
+		return err
+	}
+	info, err := t.root.Lstat(real)
+	if err == nil && info.IsDir() {
+		err = errors.New("it is a directory")
+	}
+	if err != nil {
+		return err
+	}
+	return t.root.Remove(real)
 }
 
 // unline takes our lines out of a file of another owner.

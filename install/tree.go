@@ -16,6 +16,8 @@ import (
 type Tree struct {
 	root *os.Root
 	dir  string // "" for this machine
+	// The scripts of a launch lie over the machine's own, which are beside.
+	aside bool
 }
 
 // OpenTree opens the file system below a directory; "" and "/" are this
@@ -42,7 +44,9 @@ func OpenTree(dir string) (*Tree, error) {
 	if err != nil {
 		return nil, &Problem{Text: "root " + dir, Err: err}
 	}
-	return &Tree{root, dir}, nil
+	t := &Tree{root: root, dir: dir}
+	t.aside = t.isDir(t.leads(scriptsDir + beside))
+	return t, nil
 }
 
 // Close lets go of the directory.
@@ -59,6 +63,9 @@ const mostLinks = 40
 // is not there is taken as it is written. The last part is followed, too, if
 // last says so.
 func (t *Tree) real(name string, last bool) (string, error) {
+	if rest, is := strings.CutPrefix(name, scriptsDir+"/"); is && t.aside {
+		name = scriptsDir + beside + "/" + rest
+	}
 	done, links := ".", 0
 	for rest := strings.Split(name, "/"); len(rest) > 0; {
 		part := rest[0]

@@ -47,21 +47,20 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 			return done, err
 		}
 	}
-	for _, name := range []string{l.State, testDir} {
+	if err := did(l.Scripts, t.ownScripts(within(l.Scripts))); err != nil {
+		return done, err
+	}
+	for _, name := range []string{l.State, testDir, runDir} {
 		// Settings may be wrong: no agent has ever worked in that directory.
-		if name != stateDir && name != testDir && !t.Has(within(name)+"/lock") {
+		if name == l.State && name != stateDir && !t.Has(within(name)+"/lock") {
 			continue
 		}
 		if err := did(name, t.empty(within(name))); err != nil {
 			return done, err
 		}
 	}
-	for _, name := range []string{l.Log, l.Log + ".1", l.Bootstrap, runBootstrap} {
-		real, err := t.real(within(name), false)
-		if err == nil {
-			err = t.root.Remove(real)
-		}
-		if err := did(name, err); err != nil {
+	for _, name := range []string{l.Log, l.Log + ".1", l.Bootstrap} {
+		if err := did(name, t.remove(within(name))); err != nil {
 			return done, err
 		}
 	}
@@ -69,10 +68,33 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 }
 
 const (
-	stateDir     = "/var/lib/nimbus"       // unless the settings say otherwise
-	testDir      = "/opt/nimbus/ctx-test"  // where the sample scripts write
-	runBootstrap = "/run/nimbus/bootstrap" // what user data brought
+	stateDir = "/var/lib/nimbus"      // unless the settings say otherwise
+	testDir  = "/opt/nimbus/ctx-test" // where the sample scripts write
+	runDir   = "/run/nimbus"          // what user data brought
 )
+
+// beside is where a machine's own scripts are while those of a launch lie over
+// them.
+const beside = ".image"
+
+// ownScripts brings a machine's own scripts back.
+func (t *Tree) ownScripts(dir string) error {
+	real, err := t.real(dir, true)
+	if err != nil {
+		return err
+	}
+	if !t.isDir(real + beside) {
+		return fs.ErrNotExist
+	}
+	if err := t.empty(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := t.root.Rename(real+beside, real); err != nil {
+		return err
+	}
+	t.aside = false
+	return t.root.RemoveAll(path.Join(real, ".pack"))
+}
 
 // within makes an absolute path one of the tree.
 func within(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }

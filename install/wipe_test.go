@@ -10,7 +10,7 @@ import (
 
 // usual is what the agent's settings say where nobody has changed them.
 var usual = Left{
-	State: "/var/lib/nimbus", Bootstrap: "/var/lib/nimbus/bootstrap", Log: "/opt/nimbus/ctxlog.txt",
+	State: "/var/lib/nimbus", Bootstrap: "/var/lib/nimbus/bootstrap", Log: "/opt/nimbus/ctxlog.txt", Scripts: "/opt/nimbus/ctx-scripts",
 	Hosts: "/etc/hosts", KnownHosts: "/etc/ssh/ssh_known_hosts", HostsEquiv: "/etc/hosts.equiv",
 }
 
@@ -20,6 +20,7 @@ var used = []string{
 	"etc/hosts.equiv: head-0\\n", "etc/hosts.equiv.before-nimbus: trusted\\n",
 	"var/lib/nimbus/lock", "var/lib/nimbus/context: c1", "var/lib/nimbus/c1/claim: secret", "var/lib/nimbus/c1/data/key: secret", "var/lib/nimbus/bootstrap: {}",
 	"opt/nimbus/ctxlog.txt: x", "opt/nimbus/ctxlog.txt.1: x", "opt/nimbus/ctx-test/testrole1: x",
+	"opt/nimbus/ctx-scripts/.pack/mark", "opt/nimbus/ctx-scripts/1-ipandhost/theirs: x", "opt/nimbus/ctx-scripts.image/1-ipandhost/ours: x", "opt/nimbus/ctx-scripts.image/problem.sh: x",
 }
 
 // One truth: what clean.sh --image does to a machine, Wipe does to a tree.
@@ -32,7 +33,7 @@ func TestWipeIsWhatCleanDoes(t *testing.T) {
 		at := func(name string) string { return filepath.Join(theirs, name) }
 		clean := exec.Command("sh", "../ctxscripts/ctx-scripts/clean.sh", "--image")
 		clean.Env = append(os.Environ(), "NIMBUS_HOSTS_FILE="+at(usual.Hosts), "NIMBUS_KNOWN_HOSTS="+at(usual.KnownHosts), "NIMBUS_HOSTS_EQUIV="+at(usual.HostsEquiv),
-			"NIMBUS_TESTDIR="+at(testDir), "NIMBUS_STATE_DIR="+at(usual.State), "NIMBUS_LOG_FILE="+at(usual.Log))
+			"NIMBUS_TESTDIR="+at(testDir), "NIMBUS_STATE_DIR="+at(usual.State), "NIMBUS_LOG_FILE="+at(usual.Log), "NIMBUS_SCRIPTS_DIR="+at(usual.Scripts))
 		if out, err := clean.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -61,5 +62,30 @@ func TestWipeOfAForeignDirectory(t *testing.T) {
 	}
 	if got := listing(t, dir); !strings.Contains(got, "dpkg/status") || strings.Contains(got, "claim") {
 		t.Errorf("%s", got)
+	}
+}
+
+// While the scripts of a launch lie over the machine's own, a newer version is
+// put under them.
+func TestScriptsUnderThoseOfALaunch(t *testing.T) {
+	dir := build(t)
+	put(t, dir, "1")
+	scripts := filepath.Join(dir, scriptsDir)
+	before := listing(t, scripts)
+	must(t, os.Rename(scripts, scripts+beside))
+	must(t, os.MkdirAll(filepath.Join(scripts, ".pack"), 0o755))
+	must(t, os.WriteFile(filepath.Join(scripts, "problem.sh"), []byte("theirs"), 0o755))
+	over := listing(t, scripts)
+	if report, _ := put(t, dir, "2"); len(report.Kept) > 0 || strings.Join(report.Replaced, " ") != "opt/nimbus/bin/nimbus opt/nimbus/installed.json" || len(report.Made) > 0 {
+		t.Errorf("%+v", report)
+	}
+	if got := listing(t, scripts); got != over {
+		t.Errorf("those of the launch are now\n%s", got)
+	}
+	if _, err := opened(t, dir).Wipe(usual); err != nil {
+		t.Fatal(err)
+	}
+	if got := listing(t, scripts); got != before {
+		t.Errorf("the machine's own are now\n%s", got)
 	}
 }

@@ -33,6 +33,10 @@ var routes = []route{
 	{"GET", "/healthz", anyone, (*Server).healthz},
 	{"GET", "/v1/info", anyone, (*Server).info},
 
+	{"GET", "/install.sh", anyone, (*Server).installScript},
+	{"GET", "/download/SHA256SUMS", anyone, (*Server).sums},
+	{"GET", "/download/{file}", anyone, (*Server).download},
+
 	{"POST", "/v1/contexts", owner, (*Server).create},
 	{"GET", "/v1/contexts", owner, (*Server).contexts},
 	{"GET", "/v1/contexts/{id}", owner, (*Server).status},
@@ -59,7 +63,11 @@ var routes = []route{
 func (s *Server) router() http.Handler {
 	r := mux.NewRouter()
 	for _, route := range routes {
-		r.Path(route.path).Methods(route.method).Handler(s.serve(route))
+		methods := []string{route.method}
+		if route.method == "GET" && route.who == anyone {
+			methods = append(methods, "HEAD") // the body is left out by net/http
+		}
+		r.Path(route.path).Methods(methods...).Handler(s.serve(route))
 	}
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		s.refuse(w, q, wire.Errorf(wire.NotFound, "there is no %s here", q.URL.Path))

@@ -38,6 +38,7 @@ type Server struct {
 
 	http        *http.Server
 	bodies      chan struct{}
+	downloads   queue
 	packs       chan struct{} // see packsAtOnce
 	asking      asking
 	refusals    limit

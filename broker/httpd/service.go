@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"nimbus/broker/software"
 	"nimbus/broker/wire"
 )
 
@@ -42,6 +43,13 @@ type Service interface {
 	Pack(ctx context.Context, node Node) (content io.ReadCloser, size int64, err error)
 
 	Info(ctx context.Context) wire.Info
+
+	// Build opens the program for a platform; nil when there is none to hand
+	// out. Info says which there are.
+	Build(ctx context.Context, platform string) (*software.File, error)
+	// InstallScript is install.sh for a caller who came by a URL; empty, where
+	// that is not known.
+	InstallScript(ctx context.Context, url string) []byte
 }
 
 // Node is a caller whose token was verified.

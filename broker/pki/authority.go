@@ -16,8 +16,10 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,10 +44,22 @@ type Authority struct {
 	ca  *x509.Certificate
 	key *ecdsa.PrivateKey
 
-	mu     sync.Mutex
-	server *tls.Certificate
-	until  time.Time
+	mu      sync.Mutex
+	servers map[string]server // names → certificate for them
 }
+
+// server is a certificate that was made, and when it ends.
+type server struct {
+	certificate *tls.Certificate
+	until       time.Time
+}
+
+// Bounds of a server certificate: more names make it a burden for every
+// connection, and nobody asks for so many sets of them.
+const (
+	maxNames   = 64
+	maxServers = 64
+)
 
 // OpenAuthority reads the CA from a directory, and makes it the first time.
 func OpenAuthority(dir string, now time.Time) (*Authority, error) {
@@ -110,14 +124,17 @@ func makeCA(certPath, keyPath string, now time.Time) ([]byte, error) {
 }
 
 // ServerCertificate is what the broker shows to nodes: of its own CA, for its
-// id. It is made when it is first asked for, and again before it ends. It
-// begins with the CA, so that a node whose clock stands at the time its
-// bootstrap was issued can verify it.
-func (a *Authority) ServerCertificate(now time.Time) (*tls.Certificate, error) {
+// id, and for names (host names, IP addresses) by which programs that cannot
+// ask for the id know it; of many, the first count. It is made when it is first asked for, and again
+// before it ends. It begins with the CA, so that a node whose clock stands at
+// the time its bootstrap was issued can verify it.
+func (a *Authority) ServerCertificate(now time.Time, names ...string) (*tls.Certificate, error) {
+	names = slices.Compact(slices.Sorted(slices.Values(names[:min(len(names), maxNames)])))
+	set := strings.Join(names, " ")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.server != nil && now.Add(renewAhead).Before(a.until) {
-		return a.server, nil
+	if s, ok := a.servers[set]; ok && now.Add(renewAhead).Before(s.until) {
+		return s.certificate, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -133,12 +150,42 @@ func (a *Authority) ServerCertificate(now time.Time) (*tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if HostName(name) && name != a.BrokerID {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.ca, &key.PublicKey, a.key)
 	if err != nil {
 		return nil, fmt.Errorf("make the broker's certificate: %w", err)
 	}
-	a.server, a.until = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, until
-	return a.server, nil
+	if a.servers == nil || len(a.servers) >= maxServers {
+		a.servers = map[string]server{}
+	}
+	certificate := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	a.servers[set] = server{certificate, until}
+	return certificate, nil
+}
+
+// HostName tells whether a text is a host name as the network knows them:
+// letters, digits and hyphens, between dots. (An IPv4 address looks like one.)
+func HostName(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		if strings.ContainsFunc(label, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 func serial() *big.Int {

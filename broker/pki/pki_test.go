@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,73 @@ func TestTokenIsGoodForOnePlaceOfOneContext(t *testing.T) {
 	} {
 		if bad {
 			t.Errorf("the token is good for %s", name)
+		}
+	}
+}
+
+// A server certificate is for the broker's id first, then for the names that
+// are told; another set of names is another certificate.
+func TestServerNames(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	a, err := OpenAuthority(t.TempDir(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func(at time.Time, names ...string) *x509.Certificate {
+		t.Helper()
+		pair, err := a.ServerCertificate(at, names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(leaf.DNSNames) == 0 || leaf.DNSNames[0] != a.BrokerID {
+			t.Errorf("%v: the id does not come first in %v", names, leaf.DNSNames)
+		}
+		return leaf
+	}
+	first := made(now, "b.example.org", "192.0.2.1", "2001:db8::1", "no name", "*.example.org", "", a.BrokerID, "b.example.org")
+	if len(first.DNSNames) != 2 || len(first.IPAddresses) != 2 {
+		t.Errorf("%v, %v", first.DNSNames, first.IPAddresses)
+	}
+	for _, name := range []string{a.BrokerID, "b.example.org", "192.0.2.1", "2001:db8::1"} {
+		if err := first.VerifyHostname(name); err != nil {
+			t.Error(err)
+		}
+	}
+	one := made(now, "x", "y")
+	if !made(now, "y", "x", "y").Equal(one) {
+		t.Error("the order of names matters")
+	}
+	if made(now, "x").Equal(one) || made(now).Equal(one) {
+		t.Error("another set of names, the same certificate")
+	}
+	if made(now.Add(serverLife-renewAhead), "x", "y").Equal(one) {
+		t.Error("not renewed")
+	}
+	var many []string
+	for i := range 500 {
+		many = append(many, fmt.Sprintf("host-%d", i))
+		made(now, many[i])
+	}
+	if n := len(made(now, many...).DNSNames); n > maxNames+1 {
+		t.Errorf("%d names", n)
+	}
+	if len(a.servers) > maxServers {
+		t.Errorf("%d certificates are kept", len(a.servers))
+	}
+}
+
+func TestHostName(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a": true, "A-1.example.org": true, "10.0.0.1": true, strings.Repeat("a", 63): true,
+		"": false, ".": false, "a.": false, ".a": false, "a..b": false, "-a": false, "a-": false, "a b": false, "a_b": false, "a'b": false,
+		"ä": false, "a\n": false, "::1": false, "*.a": false, strings.Repeat("a", 64): false, strings.Repeat("a.", 127) + "a": false,
+	} {
+		if HostName(name) != want {
+			t.Errorf("%q: %v", name, !want)
 		}
 	}
 }

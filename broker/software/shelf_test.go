@@ -306,3 +306,12 @@ func FuzzParseSums(f *testing.F) {
 		}
 	})
 }
+
+// What "make release" builds is what is known here.
+func TestMakefile(t *testing.T) {
+	text, err := os.ReadFile("../../Makefile")
+	must(t, err)
+	if line := "\nPLATFORMS = " + strings.Join(Platforms, " ") + "\n"; !strings.Contains(string(text), line) {
+		t.Errorf("the Makefile has no line %q", line)
+	}
+}

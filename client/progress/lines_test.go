@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +154,7 @@ func TestCellsAreInProportion(t *testing.T) {
 // the definition.
 func TestCountsAddUp(t *testing.T) {
 	for _, s := range []wire.WorkspaceStatus{
-		{Expected: 5, Joined: 9, OK: 7, Failed: 3}, {Expected: 1 << 40, Joined: 1 << 40}, {Joined: -3, OK: -1, Failed: -9}, {Expected: 5, Failed: 2}, {Expected: 5, Joined: 2, OK: 1, Failed: 2},
+		{Expected: 5, Joined: 9, OK: 7, Failed: 3}, {Expected: math.MaxInt, Joined: math.MaxInt}, {Joined: -3, OK: -1, Failed: -9}, {Expected: 5, Failed: 2}, {Expected: 5, Joined: 2, OK: 1, Failed: 2},
 	} {
 		for _, cloud := range [][2]int{{0, 0}, {5, 0}, {5, 3}, {3, 9}, {-1, -4}} {
 			w := workspace{quantity: 5, ctx: true, accepted: cloud[0], running: cloud[1], status: &s}
