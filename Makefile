@@ -71,8 +71,8 @@ lint: test-deps
 	$(GO) tool staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	shellcheck client/completion/nimbus.bash
-	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
 	shellcheck client/deploy/userdata.sh
+	shellcheck -e SC2034,SC2154 cloud/ssh/sh/*.sh # they are one program with common.sh
 	shellcheck install.sh install/boot/launch.sh install/boot/sysv scripts/*.sh $$(find ctxscripts -type f ! -name '*.go' ! -name '*.md')
 
 bench: build
