@@ -212,7 +212,7 @@ func TestFiveHosts(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "0 of the 2 hosts for any workspace are free") {
 		t.Errorf("hosts in use: %v\n%s", err, out)
 	}
-	if out := ok(t, home, "terminate", "--handle", "cluster-001"); !strings.Contains(out, fmt.Sprintf("worker-3: left root@%v:22 as it was before", h.address(4))) {
+	if out := ok(t, home, "terminate", "--handle", "cluster-001"); !strings.Contains(out, fmt.Sprintf("worker-3: left root@%v:22, nothing of the launch is there any more", h.address(4))) {
 		t.Error(out)
 	}
 	after := func(what string) {

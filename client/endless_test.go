@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,11 +89,11 @@ func TestLaunchWithoutAnEnd(t *testing.T) {
 		w.expect(0, []string{"status", "--handle", "cluster-001"}, "cluster-001: ok, launched 365 d ago, goes on until you end it\n", "front-0")
 		w.expect(0, []string{"status", "--json"})
 		w.without(`"expires": "0001`)
-		entered := 0
-		w.cloud.OnEnter = func(context.Context, cloud.Instance, cloud.Program) (int, error) { entered++; return 0, nil }
+		var entered atomic.Int32 // all at once
+		w.cloud.OnEnter = func(context.Context, cloud.Instance, cloud.Program) (int, error) { entered.Add(1); return 0, nil }
 		w.expect(0, []string{"exec", "--all", "--", "true"})
-		if entered != 3 {
-			t.Errorf("entered %d machines, want 3", entered)
+		if n := entered.Load(); n != 3 {
+			t.Errorf("entered %d machines, want 3", n)
 		}
 		w.expect(0, []string{"resume"}, "cluster-001 is ok already.", "goes on until you end it")
 		w.expect(1, []string{"forget", "--handle", "cluster-001"}, "has 3 instances: it is not forgotten")

@@ -293,7 +293,7 @@ func (s *session) roomAdvice(name string) string {
 func (s *session) sayLeft(record history.Record) {
 	for _, i := range record.Instances {
 		host, _, _ := strings.Cut(i.ID, "/")
-		s.out.say("  - %s: left %s as it was before\n", i.Node, printable(host))
+		s.out.say("  - %s: left %s, nothing of the launch is there any more\n", i.Node, printable(host))
 	}
 }
 

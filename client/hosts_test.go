@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,9 +96,9 @@ func TestRunOnHosts(t *testing.T) {
 		}
 
 		w.write("hosts.ini", "[front]\n10.9.9.9\n")
-		entered := ""
+		var entered atomic.Value // which machine last; exec enters all at once
 		w.cloud.OnEnter = func(_ context.Context, i cloud.Instance, p cloud.Program) (int, error) {
-			entered = i.Token
+			entered.Store(i.Token)
 			return 0, nil
 		}
 		w.programs = map[string]string{"ssh": "/usr/bin/ssh"}
@@ -109,8 +110,8 @@ func TestRunOnHosts(t *testing.T) {
 				t.Errorf("%v: opened %d times with %+v", args, len(w.opened), c)
 			}
 		}
-		if entered != "back-1" || w.became != nil {
-			t.Errorf("entered %q, became %q", entered, w.became)
+		if entered.Load() != "back-1" || w.became != nil {
+			t.Errorf("entered %q, became %q", entered.Load(), w.became)
 		}
 		w.nothingLeft()
 		if got := w.read(".ssh/known_hosts"); got != mine {

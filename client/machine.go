@@ -18,6 +18,7 @@ import (
 	"nimbus/client/settings"
 	"nimbus/cloud"
 	"nimbus/cloud/local"
+	"nimbus/cloud/ssh"
 )
 
 // A machine is what a doctor looks at beyond files: this one, or one of a test.
@@ -108,6 +109,13 @@ func (m thisMachine) cloud(ctx context.Context, name string, s settings.Settings
 		}
 		return local.Check(o)
 	}
+	if s.Clouds[name].Driver == driverSSH {
+		findings, err := m.hosts(ctx, name, s)
+		if err != nil {
+			return nil // as below
+		}
+		return findings
+	}
 	driver, err := m.env.OpenCloud(name, s)
 	if err != nil {
 		return nil // said by whoever opens it
@@ -116,6 +124,29 @@ func (m thisMachine) cloud(ctx context.Context, name string, s settings.Settings
 		return checker.Check(ctx)
 	}
 	return nil
+}
+
+// hosts looks at hosts that run already. Keys that a launch would take as they
+// are go into a file that is thrown away: a doctor changes nothing.
+func (m thisMachine) hosts(ctx context.Context, name string, s settings.Settings) ([]cloud.Finding, error) {
+	o, err := m.env.sshOptions(name, s)
+	if err != nil {
+		return nil, err
+	}
+	if o.AcceptNew {
+		dir, err := os.MkdirTemp("", "nimbus-doctor-*")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		o.KnownHosts = append([]string{filepath.Join(dir, "known_hosts")}, o.KnownHosts...)
+	}
+	driver, err := ssh.New(o)
+	if err != nil {
+		return nil, err
+	}
+	defer driver.Close()
+	return driver.Check(ctx), nil
 }
 
 // nearestDir is a directory itself or, where it does not exist yet, the one
