@@ -42,6 +42,11 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 			}
 		}
 	}
+	if text, err := t.Read(within(l.KnownHosts)); err == nil && len(text) == 0 { // it was made for our lines
+		if err := did(l.KnownHosts, t.remove(within(l.KnownHosts))); err != nil {
+			return done, err
+		}
+	}
 	if before := l.HostsEquiv + ".before-nimbus"; l.HostsEquiv != "" && t.Has(within(before)) {
 		if err := did(l.HostsEquiv, t.rename(before, l.HostsEquiv)); err != nil {
 			return done, err
