@@ -125,6 +125,9 @@ func TestWhatStartedComesBack(t *testing.T) {
 		if strings.Join(started, " ") != c.started || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, %v", c.fault, started, err)
 		}
+		if _, err := os.Stat(d.notesFile("l1")); (err == nil) != (c.started != "") {
+			t.Errorf("%s: notes: %v", c.fault, err)
+		}
 		if full := errors.Is(err, cloud.ErrNoCapacity); full != (c.fault == "full") {
 			t.Errorf("%s: no capacity: %v", c.fault, full)
 		}
@@ -211,7 +214,7 @@ func TestTerminateAsksWhetherTheyAreGone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(d.notesFile("l1")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("notes are left: %v", err)
+		t.Errorf("the notes are left: %v", err)
 	}
 }
 

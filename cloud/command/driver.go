@@ -101,6 +101,9 @@ func (d *Driver) launch(ctx context.Context, launch string, requests []cloud.Req
 		return answer(requests, before), errors.Join(failure, err)
 	}
 	started = answer(requests, after)
+	if len(living(after)) == 0 {
+		failure = errors.Join(failure, d.forget(launch))
+	}
 	if failure == nil {
 		if lacking := missing(requests, after); len(lacking) > 0 {
 			failure = fmt.Errorf("%s launch said that it was done, but its list lacks %s", d.o.Program, tokens(lacking))
@@ -109,11 +112,16 @@ func (d *Driver) launch(ctx context.Context, launch string, requests []cloud.Req
 	return started, failure
 }
 
+// living are those that somebody may have to end.
+func living(instances []cloud.Instance) []cloud.Instance {
+	return slices.DeleteFunc(slices.Clone(instances), func(i cloud.Instance) bool { return i.State == cloud.Ended })
+}
+
 // missing are the requests that no instance was started for, each token once.
 func missing(requests []cloud.Request, instances []cloud.Instance) []cloud.Request {
 	there := map[string]bool{}
-	for _, i := range instances {
-		there[i.Token] = there[i.Token] || i.State != cloud.Ended
+	for _, i := range living(instances) {
+		there[i.Token] = true
 	}
 	var lacking []cloud.Request
 	for _, r := range requests {
@@ -128,8 +136,8 @@ func missing(requests []cloud.Request, instances []cloud.Instance) []cloud.Reque
 // answer are the instances of the requests, in their order.
 func answer(requests []cloud.Request, instances []cloud.Instance) []cloud.Instance {
 	byToken := map[string]cloud.Instance{}
-	for _, i := range instances {
-		if _, twice := byToken[i.Token]; !twice && i.State != cloud.Ended {
+	for _, i := range living(instances) {
+		if _, twice := byToken[i.Token]; !twice {
 			byToken[i.Token] = i
 		}
 	}
@@ -219,7 +227,7 @@ func (d *Driver) gone(ctx context.Context, launch string, ids []string) error {
 	if err != nil {
 		return err
 	}
-	left = slices.DeleteFunc(left, func(i cloud.Instance) bool { return i.State == cloud.Ended })
+	left = living(left)
 	for _, i := range left {
 		if _, ended := slices.BinarySearch(ids, i.ID); ended {
 			return fmt.Errorf("%s terminate: instance %s (%s) is still there, %s", d.o.Program, i.ID, i.Token, i.State)

@@ -43,7 +43,7 @@ nics() {
 	echo 'version: 2' >"machines/$1/network-config"
 	echo 'ethernets:' >>"machines/$1/network-config"
 	while read -r bridge; do
-		own=$(ip -4 -o addr show dev "$bridge" | sed -n 's|.* inet \([0-9.]*\)\.1/24 .*|\1|p')
+		own=$(ip -4 -o addr show dev "$bridge" 2>/dev/null | sed -n 's|.* inet \([0-9.]*\)\.1/24 .*|\1|p')
 		[ -n "$own" ] || fail "network '$bridge': there must be a bridge of that name with an address A.B.C.1/24"
 		last=10
 		until mkdir "addresses/$own.$last" 2>/dev/null; do
@@ -148,14 +148,15 @@ launch)
 	;;
 list)
 	for whose in machines/*/whose; do
-		[ -e "$whose" ] || continue
+		{ read -r launch token <"$whose"; } 2>/dev/null || continue # none, or just ended
 		id=$(basename "${whose%/whose}")
-		read -r launch token <"$whose"
 		[ "${1:-$launch}" = "$launch" ] || continue
 		if running "$id"; then
 			echo "$launch $token $id running $(tr '\n' ' ' <"machines/$id/addresses")"
+		elif [ ! -e "machines/$id/console" ]; then
+			echo "$launch $token $id starting"
 		else
-			echo "$launch $token $id failed qemu does not run: $(tail -n 1 "machines/$id/console" 2>/dev/null | tr -d '\r\000')"
+			echo "$launch $token $id failed its qemu has ended"
 		fi
 	done
 	;;

@@ -93,7 +93,10 @@ func (w *world) know(nodes map[string]string) {
 // Nimbus: their user data fetches the agent from the user's own broker.
 func TestThreeStockMachines(t *testing.T) {
 	w := newWorld(t)
-	out := w.ok(deadline, "run", "--timeout", "3m", "--cluster", w.write("three.xml", fmt.Sprintf(three, "light")))
+	// A role of one's own travels with the launch.
+	w.sh("cp -r ../../ctxscripts/ctx-scripts " + w.home + "/scripts")
+	w.write("scripts/1-ipandhost/testrole2", "#!/bin/sh\nmkdir -p /opt/nimbus/ctx-test\necho \"this was written on the spot for $3\" >>/opt/nimbus/ctx-test/testrole2\n")
+	out := w.ok(deadline, "run", "--timeout", "3m", "--scripts", "scripts", "--cluster", w.write("three.xml", fmt.Sprintf(three, "light")))
 	if !strings.Contains(out, "cluster-001: contextualized") {
 		t.Fatal(out)
 	}
@@ -104,6 +107,9 @@ func TestThreeStockMachines(t *testing.T) {
 	w.know(nodes)
 	if out := w.ok(time.Minute, "exec", "--all", "--", "sha256sum", "/opt/nimbus/bin/nimbus"); strings.Count(out, w.sum()) != 3 {
 		t.Errorf("the agents are others than %s:\n%s", w.sum(), out)
+	}
+	if out := w.ok(time.Minute, "ssh", "head-0", "cat", "/opt/nimbus/ctx-test/testrole2"); strings.Count(out, "this was written on the spot for worker-") != 2 {
+		t.Errorf("the role's script did not come with the launch:\n%s", out)
 	}
 	w.ok(time.Minute, "terminate", "--handle", "cluster-001")
 	w.nothingLeft()
