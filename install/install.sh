@@ -266,13 +266,15 @@ suits() {
 	elif [ -z "$kind" ]; then
 		trouble='it is no program, by its first bytes'
 	elif [ "$2" = "$host" ]; then
+		# Its name counts, too. The shell's own words about a crash are left out.
 		chmod 755 "$1"
+		mv "$1" "$work/nimbus"
 		code=0
-		# The shell's own words about a crash are left out, too.
 		answer=$(
 			exec 2>/dev/null
-			"$1" version </dev/null || exit
+			"$work/nimbus" version </dev/null || exit
 		) 2>/dev/null || code=$?
+		mv "$work/nimbus" "$1"
 		case $code-$answer in
 		0-nimbus\ *) ;;
 		0-*) trouble='it does not say that it is Nimbus' ;;
