@@ -147,6 +147,61 @@ func TestUnreachableAmongFive(t *testing.T) {
 	}
 }
 
+// What a host says of itself does not count where it was written down here: it
+// could have itself trusted by any name.
+func TestForgedNote(t *testing.T) {
+	b := newBench(t, 1)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	instances := launched(t, d, requests(id, "head"))
+	b.in(0, `sed -i 's/"head-0.cluster-001"/"github.com"/; s/"any"/"evil"/; s/"public","private"/"x"/' /var/lib/nimbus/ssh-instance.json; grep -q github.com /var/lib/nimbus/ssh-instance.json`)
+	for what, other := range map[string]*Driver{"the same": d, "another": b.open(b.options())} {
+		all, err := other.List(t.Context(), id)
+		if err != nil || fmt.Sprint(all) != fmt.Sprint(instances) {
+			t.Errorf("%s driver: %v, %v, want %v", what, all, err, instances)
+		}
+		if again := launched(t, other, requests(id, "head")); fmt.Sprint(again) != fmt.Sprint(instances) {
+			t.Errorf("%s driver: again: %v, want %v", what, again, instances)
+		}
+	}
+	if err := d.Terminate(t.Context(), instances); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that is killed between writing a host down and touching it leaves
+// nothing that could not be ended.
+func TestKilledBeforeItTouched(t *testing.T) {
+	b := newBench(t, 2)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	if _, err := d.Prepare(t.Context(), cloud.Preparation{Launch: id}); err != nil {
+		t.Fatal(err)
+	}
+	rs := requests(id, "head", "worker")
+	if _, err := d.jobs(rs); err != nil {
+		t.Fatal(err)
+	}
+	launched(t, d, rs[1:])
+	next := b.open(b.options())
+	all, err := next.List(t.Context(), id)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("list: %v, %v", all, err)
+	}
+	if err := next.Release(t.Context(), id); err == nil || !strings.Contains(err.Error(), "still has 1 hosts") {
+		t.Errorf("release while one is used: %v", err)
+	}
+	if err := next.Terminate(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Release(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(b.dir + "/notes/" + id); len(left) > 0 {
+		t.Errorf("notes: %v", left)
+	}
+}
+
 func TestInUse(t *testing.T) {
 	b := newBench(t, 1)
 	d := b.open(b.options())

@@ -97,8 +97,12 @@ func (d *Driver) forget(id string) error {
 	return nil
 }
 
-// Release forgets a launch that has no host any more.
-func (d *Driver) Release(_ context.Context, launch string) error {
+// Release forgets a launch that has no host any more. Hosts that were noted and
+// never touched, as their client was killed in between, say so themselves.
+func (d *Driver) Release(ctx context.Context, launch string) error {
+	if err := d.spare(ctx, launch); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
 	unlock, err := d.book.lock()
 	if err == nil {
 		defer unlock()
@@ -108,6 +112,34 @@ func (d *Driver) Release(_ context.Context, launch string) error {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+// spare forgets the places of a launch whose hosts are not used for it.
+func (d *Driver) spare(ctx context.Context, launch string) error {
+	places, err := d.book.places(launch)
+	if err != nil {
+		return err
+	}
+	failures := make(chan error, len(places))
+	each(places, func(p place) {
+		h, err := p.host()
+		var n *note
+		if err == nil {
+			_, n, err = d.glance(ctx, h)
+		}
+		if err == nil && (n == nil || n.Launch != p.Launch || n.Token != p.Token) {
+			err = d.book.forget(p)
+		}
+		failures <- err
+	})
+	close(failures)
+	var all []error
+	for err := range failures {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return joined(all)
 }
 
 func (d *Driver) release(launch string) error {
