@@ -138,7 +138,7 @@ func (j *job) place() place {
 	r := j.request
 	return place{
 		Launch: r.Launch, Token: r.Token, Host: j.host.String(),
-		Name: r.Name, Image: r.Image, Networks: r.Networks, Created: j.created,
+		Name: r.Name, Image: r.Image, Networks: r.Networks, Created: j.created, Bare: j.bare(),
 	}
 }
 
@@ -149,8 +149,10 @@ func (j *job) look(ctx context.Context) (err error) {
 	if j.conn, err = j.d.conns.to(ctx, j.host); err != nil {
 		return err
 	}
-	if j.program, err = j.d.o.Program(j.conn.as.sysname, j.conn.as.machine); err != nil {
-		return fmt.Errorf("%s: %w", j.host, err)
+	if !j.bare() {
+		if j.program, err = j.d.o.Program(j.conn.as.sysname, j.conn.as.machine); err != nil {
+			return fmt.Errorf("%s: %w", j.host, err)
+		}
 	}
 	a, err := j.conn.ask(ctx, "look", nil, nil)
 	if err != nil {
@@ -176,7 +178,7 @@ func (j *job) look(ctx context.Context) (err error) {
 
 // work makes an instance of a host, or takes back what it did.
 func (j *job) work(ctx context.Context) error {
-	if j.found.begun {
+	if j.found.begun || j.bare() && j.found.claimed {
 		return j.attend(ctx, -1)
 	}
 	if err := ctx.Err(); err != nil {
@@ -225,6 +227,9 @@ func (j *job) begin(ctx context.Context) error {
 		i := n.instance(j.conn)
 		j.instance = &i
 	}
+	if j.bare() {
+		return nil
+	}
 	copied := j.found.sum != j.program.SHA256
 	if j.d.o.Copied != nil {
 		j.d.o.Copied(j.host.String(), copied)
@@ -257,8 +262,15 @@ func (j *job) copyProgram(ctx context.Context) error {
 	return nil
 }
 
+// bare tells whether a host gets no agent: there is nothing for it to do in a
+// machine that takes no part in a context.
+func (j *job) bare() bool { return len(j.request.UserData) == 0 }
+
 // attend does what an instance needs while the driver lives.
 func (j *job) attend(ctx context.Context, offset int64) error {
+	if j.bare() {
+		return nil
+	}
 	if err := j.d.leadIn(ctx, *j.instance, j.host); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"nimbus/cloud"
 	"nimbus/cloud/cloudtest"
@@ -166,6 +167,53 @@ func TestForgedNote(t *testing.T) {
 	}
 	if err := d.Terminate(t.Context(), instances); err != nil {
 		t.Error(err)
+	}
+}
+
+// A host whose instance takes no part in a context is used, and gets nothing.
+func TestBareHost(t *testing.T) {
+	b := newBench(t, 1)
+	before := b.in(0, listing)
+	o := b.options()
+	o.Program = func(string, string) (Program, error) { return Program{}, errors.New("no build for that") }
+	d := b.open(o)
+	rs := requests(cloudtest.Token(), "w")
+	rs[0].UserData = nil
+	all := launched(t, d, rs)
+	if again := launched(t, b.open(o), rs); fmt.Sprint(again) != fmt.Sprint(all) {
+		t.Errorf("again: %v", again)
+	}
+	if got := b.in(0, "find /opt/nimbus /var/lib/nimbus -type f; ls /etc/systemd/system /etc/init.d | grep nimbus || true"); got != "/var/lib/nimbus/ssh-instance.json" {
+		t.Errorf("it has %s", got)
+	}
+	if code, err := d.Enter(t.Context(), all[0], cloud.Program{Command: []string{"true"}}); code != 0 || err != nil {
+		t.Errorf("enter: %d, %v", code, err)
+	}
+	if err := d.Terminate(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	unchanged(t, "terminated", before, b.in(0, listing))
+}
+
+// A host that lets us in and then hangs is not waited for without end.
+func TestHangs(t *testing.T) {
+	b := newBench(t, 1)
+	d := b.open(b.options())
+	conn, err := d.conns.to(t.Context(), d.o.Hosts[AnyGroup][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.in(0, `printf '#!/bin/sh\nexec sleep 1\n' >/usr/local/sbin/df; chmod 755 /usr/local/sbin/df`)
+	_, err = conn.askWithin(t.Context(), 100*time.Millisecond, "look", nil, nil)
+	refuses(t, "it hangs", err, b.hosts[0].String()+": it lets us in, but has not done what it was told within 100ms", "hint: look at it")
+	b.in(0, "rm /usr/local/sbin/df")
+	if _, err := conn.ask(t.Context(), "look", nil, nil); err != nil {
+		t.Error(err)
+	}
+	for _, script := range []string{"look", "glance", "claim", "copy", "start", "end", "logsize"} {
+		if patienceWith(script) > time.Hour {
+			t.Errorf("%s: %v", script, patienceWith(script))
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ type place struct {
 	Image    string    `json:"image"`
 	Networks []string  `json:"networks"`
 	Created  time.Time `json:"created"`
+	Bare     bool      `json:"bare,omitempty"` // without an agent
 }
 
 // note is what the host should have.

@@ -39,8 +39,6 @@ func (d *Driver) terminate(ctx context.Context, i cloud.Instance) error {
 	if err != nil {
 		return nil // it never was
 	}
-	ctx, cancel := context.WithTimeout(ctx, endPatience)
-	defer cancel()
 	_, n, err := d.glance(ctx, h)
 	if err != nil {
 		return err
