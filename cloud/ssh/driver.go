@@ -37,6 +37,7 @@ var (
 	_ cloud.Consoler  = (*Driver)(nil)
 	_ cloud.Enterer   = (*Driver)(nil)
 	_ cloud.Checker   = (*Driver)(nil)
+	_ cloud.Abandoner = (*Driver)(nil)
 )
 
 // New returns a driver, or an error that says what is wrong with the options.

@@ -250,6 +250,64 @@ func TestKilledBeforeItTouched(t *testing.T) {
 	}
 }
 
+// Hosts that are gone for good keep nobody from ending the rest; one that is
+// back after all can still be ended.
+func TestAbandon(t *testing.T) {
+	b := newBench(t, 3)
+	before := b.in(1, listing)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	if _, err := d.Prepare(t.Context(), cloud.Preparation{Launch: id}); err != nil {
+		t.Fatal(err)
+	}
+	all := launched(t, d, requests(id, "w", "w", "w"))
+	d.Close()
+	b.in(1, "kill -9 $(cat /run/sshd.pid); pkill -9 -x sshd || true")
+	known := b.known
+	text, err := os.ReadFile(known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.known = b.write("renewed", strings.Replace(string(text), b.machines[2].HostKey, b.machines[0].HostKey, 1)) // as of a host that was made anew
+	d = b.open(b.options())
+	if err := d.Terminate(t.Context(), all); err == nil {
+		t.Fatal("all of them were ended")
+	}
+	gone, err := d.Abandon(t.Context(), id)
+	if err != nil || len(gone) != 2 || gone[0].ID != all[1].ID || gone[1].ID != all[2].ID || !strings.Contains(gone[0].Reason, "refused") || !strings.Contains(gone[1].Reason, "another") {
+		t.Fatalf("%v, %v", gone, err)
+	}
+	if again, err := d.Abandon(t.Context(), id); err != nil || len(again) > 0 {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	if left, err := d.List(t.Context(), id); err != nil || len(left) > 0 {
+		t.Errorf("list: %v, %v", left, err)
+	}
+	if err := d.Release(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(b.dir + "/notes/" + id); len(left) > 0 {
+		t.Errorf("notes: %v", left)
+	}
+
+	b.in(1, "/usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	b.known = known
+	d = b.open(b.options())
+	if err := d.Terminate(t.Context(), gone); err != nil {
+		t.Error(err)
+	}
+	unchanged(t, "back again", before, b.in(1, listing))
+
+	// A host that can be reached is not given up.
+	all = launched(t, d, requests(id, "w"))
+	if gone, err := d.Abandon(t.Context(), id); err != nil || len(gone) > 0 {
+		t.Errorf("%v, %v", gone, err)
+	}
+	if err := d.Terminate(t.Context(), all); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInUse(t *testing.T) {
 	b := newBench(t, 1)
 	d := b.open(b.options())

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,6 +139,44 @@ func (d *Driver) spare(ctx context.Context, launch string) error {
 		}
 	}
 	return joined(all)
+}
+
+// Abandon forgets the hosts of a launch that cannot be logged in to: those that
+// are off or gone, and those that were made anew and have another key.
+func (d *Driver) Abandon(ctx context.Context, launch string) ([]cloud.Instance, error) {
+	places, err := d.book.places(launch)
+	if err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	found := make(chan cloud.Instance, len(places))
+	each(places, func(p place) {
+		h, err := p.host()
+		if err != nil {
+			return // those that are damaged are not in the book
+		}
+		if _, err := d.conns.to(ctx, h); err != nil {
+			found <- cloud.Instance{ID: p.id(h), Launch: p.Launch, Token: p.Token, Name: p.Name, Image: p.Image, State: cloud.Failed, Reason: printable(err.Error()), Login: h.User, Created: p.Created}
+		}
+	})
+	close(found)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	unlock, err := d.book.lock()
+	if err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	defer unlock()
+	var gone []cloud.Instance
+	for i := range found {
+		if err := d.book.forget(place{Launch: i.Launch, Token: i.Token}); err != nil {
+			return gone, fmt.Errorf("abandon: %w", err)
+		}
+		d.quiet(i.ID)
+		gone = append(gone, i)
+	}
+	slices.SortFunc(gone, func(a, b cloud.Instance) int { return cmp.Compare(a.Token, b.Token) })
+	return gone, nil
 }
 
 func (d *Driver) release(launch string) error {
