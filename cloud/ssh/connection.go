@@ -17,7 +17,7 @@ import (
 // for other services, such as one for names or sessions that hangs.
 const (
 	reachPatience   = 15 * time.Second
-	connectPatience = 30 * time.Second
+	connectPatience = 25 * time.Second
 	aliveEvery      = 15 * time.Second
 )
 
