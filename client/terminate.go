@@ -174,6 +174,11 @@ func (s *session) terminateOne(ctx context.Context, handle string, without bool)
 		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	t.State, t.Outcome = record.State, record.Outcome
+	s.env.listener.Store(&listener{
+		log:  func(string, string) {},
+		note: func(who, line string) { s.out.warn("  - %s: %s\n", printable(who), printable(line)) },
+	})
+	defer s.env.listener.Store(nil)
 	if !mayRun(record) {
 		t.Already = true
 		if record.State == history.Terminated {
