@@ -34,7 +34,6 @@ func (w *world) boot(image string) box {
 		if w.Failed() {
 			w.Logf("the console:\n%s", w.sh("tail -c 8000 "+dir+"/machines/*/console"))
 		}
-		w.Logf("DEBUG:\n%s", w.sh("grep -a -n -i -e launch.sh -e stop -e shutdown -e kill -e wait "+dir+"/machines/*/console | cut -c1-300"))
 		w.sh(machines + " terminate running.box")
 	})
 	b.up("")
