@@ -28,8 +28,9 @@ var loginHelp = helpText{"store the key of an account at a broker", `Usage:
   nimbus login [--ca FILE] [--key FILE] URL
 
 Checks the key and stores it, readable by you alone. Without --key it is read
-from standard input, when the broker has answered and is trusted. A broker with a certificate of its own making needs --ca:
-ca.pem and owner.key are in its data directory.
+from standard input, when the broker has answered and is trusted. A broker with
+a certificate of its own making needs --ca: ca.pem and owner.key are in its data
+directory.
 
 Examples:
   nimbus login https://broker.example.org:8443
