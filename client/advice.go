@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"nimbus/broker/cluster"
@@ -19,7 +20,7 @@ const (
 
 // doctorAdvice is for what can have many reasons.
 func (s *session) doctorAdvice(args ...string) string {
-	words := append([]string{s.env.program(), "doctor"}, args...)
+	words := append([]string{s.env.program(), "doctor"}, readableWords(slices.Concat(s.extra, args))...)
 	return fmt.Sprintf("%q looks into it", strings.Join(words, " "))
 }
 

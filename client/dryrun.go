@@ -239,7 +239,7 @@ func (d *DryRun) text() string {
 	if len(d.Limits) > 0 {
 		b.WriteString("\nRoom:\n")
 		for _, l := range d.Limits {
-			fmt.Fprintf(&b, "  - %d of %d %s\n", l.Asked, l.Most, l.What)
+			fmt.Fprintf(&b, "  - %s: %d of %d\n", l.What, l.Asked, l.Most)
 		}
 	}
 	b.WriteString("\nContext broker: ")

@@ -131,7 +131,7 @@ func failure(ctx context.Context, requests []cloud.Request, jobs map[string]*job
 }
 
 func (j *job) place() place {
-	return place{Launch: j.request.Launch, Token: j.request.Token, Host: j.host.String()}
+	return place{Launch: j.request.Launch, Token: j.request.Token, Host: j.host.String(), Name: j.request.Name}
 }
 
 func (j *job) tag() string { return tagOf(j.request.Launch, j.request.Token) }
@@ -196,7 +196,7 @@ func (j *job) note() note {
 	return note{
 		Launch: r.Launch, Token: r.Token, Name: r.Name, Group: r.Group, Image: r.Image, Networks: r.Networks,
 		Created: time.Now().UTC().Truncate(time.Second), By: j.d.by,
-		HadTop: j.found.top || j.d.o.KeepProgram, HadNimbus: j.found.nimbus || j.d.o.KeepProgram, HadState: j.found.state,
+		HadTop: j.found.top, HadNimbus: j.found.nimbus, HadState: j.found.state, Keeps: j.d.o.KeepProgram,
 	}
 }
 

@@ -21,7 +21,8 @@ type book struct{ dir string }
 type place struct {
 	Launch string `json:"launch"`
 	Token  string `json:"token"`
-	Host   string `json:"host"` // as in Host.String
+	Host   string `json:"host"`           // as in Host.String
+	Name   string `json:"name,omitempty"` // of the instance, for people
 }
 
 // prepared is the note of a launch as a whole.
