@@ -209,7 +209,7 @@ func TestFiveHosts(t *testing.T) {
 
 	// The same hosts for another launch, while they have one: no.
 	out, err := nimbus(home, run...).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "for any workspace there are 2, 2 of them in use (") || !strings.Contains(string(out), ".cluster-001") {
+	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "hosts for any workspace: 2, in use: 2 (") || !strings.Contains(string(out), ".cluster-001") {
 		t.Errorf("hosts in use: %v\n%s", err, out)
 	}
 	if out := ok(t, home, "terminate", "--handle", "cluster-001"); !strings.Contains(out, fmt.Sprintf("worker-3: left root@%v:22, nothing of the launch is there any more", h.address(4))) {

@@ -145,6 +145,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		s.out.warn("Warning: %s\n", warning)
 	}
 	s.out.print("%s", printable(d.text()))
+	if s.overSSH(d.Cloud) {
+		s.out.print("\nNo host was asked. To log in to each and look: %s\n", s.doctorCommand(s.cloudOptions(d.Cloud)...))
+	}
 	s.out.print("\nTo launch it, leave --dry-run out.\n")
 	return nil
 }

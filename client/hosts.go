@@ -291,12 +291,15 @@ func (s *session) fewHostsAdvice(def *cluster.Definition) string {
 }
 
 // cloudAdvice is to look into what a cloud's error may come from.
-func (s *session) cloudAdvice(name string) string {
+func (s *session) cloudAdvice(name string) string { return s.doctorAdvice(s.cloudOptions(name)...) }
+
+// cloudOptions are what a doctor needs to know to look at a cloud.
+func (s *session) cloudOptions(name string) []string {
 	args := []string{"--cloud", name}
 	if file := s.settings.Clouds[name].HostsFile; file != "" {
 		args = append(args, "--hosts", file)
 	}
-	return s.doctorAdvice(args...)
+	return args
 }
 
 // roomAdvice is what to do when a cloud has too little room.

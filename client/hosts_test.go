@@ -166,6 +166,7 @@ func TestHostsOfTheSettings(t *testing.T) {
 		w.write("c.toml", "cloud = \"lab\"\n[clouds.lab]\ndriver = \"ssh\"\nuser = \"debian\"\n[clouds.lab.hosts]\nfront = [\"10.0.0.1\"]\n\"*\" = [\"10.0.0.2\", \"ann@[fd00::3]:24\"]\nbak = [\"10.0.0.9\"]\n")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--conf", w.path("c.toml"), "--dry-run"},
 			"made of 10.0.0.1, then any of the 2 hosts that are for all workspaces", "Ends: when you end it",
+			"No host was asked. To log in to each and look: nimbus doctor --conf "+w.path("c.toml")+" --cloud lab\n",
 			`Warning: 1 host of workspace "bak": the cluster has no such workspace; did you mean "back"?`)
 		w.without("SSH key:")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--conf", w.path("c.toml")}, `did you mean "back"?`)

@@ -176,7 +176,7 @@ const (
 	Fine Level = "ok"
 	Info Level = "info" // neither good nor bad
 	Warn Level = "warn" // some things will not work
-	Fail Level = "fail" // nothing will
+	Fail Level = "fail" // a launch will not
 )
 
 // Request asks for one instance.

@@ -95,7 +95,7 @@ func tooFew(groups map[string]int, hosts map[string][]Host, noted []place) error
 	}
 	any := "there are none for any workspace"
 	if all := len(hosts[AnyGroup]); all > 0 {
-		any = fmt.Sprintf("for any workspace there are %d, %d of them in use", all, len(used))
+		any = fmt.Sprintf("hosts for any workspace: %d, in use: %d", all, len(used))
 	}
 	if n := len(used) - mostNamed; n > 0 {
 		used = append(used[:mostNamed], fmt.Sprintf("and %d more", n))

@@ -56,7 +56,7 @@ func TestAssign(t *testing.T) {
 	}
 
 	_, err := assign(wants("head-0", "head-1", "work-2", "x-0", "x-1"), hosts, nil)
-	if !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `too few hosts: "head" asks for 2 and has 1 of its own, "x" asks for 2 and has 0 of its own; for any workspace there are 3, 0 of them in use`) {
+	if !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `too few hosts: "head" asks for 2 and has 1 of its own, "x" asks for 2 and has 0 of its own; hosts for any workspace: 3, in use: 0`) {
 		t.Errorf("too few: %v", err)
 	}
 	twice := map[string][]Host{"a": namedHosts("h"), "b": {Host{Address: "h", User: "ann"}.with("root")}}
@@ -71,12 +71,12 @@ func TestLimits(t *testing.T) {
 	if got := fmt.Sprint(all); err != nil || got != `[{hosts for "head" 1 1} {hosts for "work" 2 2} {hosts for any workspace 1 1}]` {
 		t.Errorf("%s, %v", got, err)
 	}
-	if all, err = limits(map[string]int{"x": 4}, hosts, nil); !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `"x" asks for 4 and has 0 of its own; for any workspace there are 3, 0 of them in use: no capacity`) {
+	if all, err = limits(map[string]int{"x": 4}, hosts, nil); !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `"x" asks for 4 and has 0 of its own; hosts for any workspace: 3, in use: 0: no capacity`) {
 		t.Errorf("%v, %v", all, err)
 	}
 	busy := []place{{"m", "x-0", "root@a0:22", "x-0.cluster-007"}, {"m", "x-1", "root@a1:22", ""}}
 	if _, err = limits(map[string]int{"x": 2, "head": 1}, hosts, busy); err == nil ||
-		err.Error() != `too few hosts: "x" asks for 2 and has 0 of its own; for any workspace there are 3, 2 of them in use (root@a0:22 is x-0.cluster-007, root@a1:22 is in launch m): no capacity` {
+		err.Error() != `too few hosts: "x" asks for 2 and has 0 of its own; hosts for any workspace: 3, in use: 2 (root@a0:22 is x-0.cluster-007, root@a1:22 is in launch m): no capacity` {
 		t.Errorf("in use: %v", err)
 	}
 	if _, err = limits(map[string]int{"x": 1}, nil, nil); err == nil || !strings.Contains(err.Error(), "; there are none for any workspace: ") {

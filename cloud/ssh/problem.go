@@ -22,7 +22,11 @@ const mostNamed = 5
 // joined is the error of many hosts: the first few are named.
 func joined(failures []error) error {
 	if n := len(failures) - mostNamed; n > 0 {
-		failures = append(failures[:mostNamed:mostNamed], fmt.Errorf("and %d hosts more", n))
+		more := "and %d hosts more"
+		if n == 1 {
+			more = "and %d host more"
+		}
+		failures = append(failures[:mostNamed:mostNamed], fmt.Errorf(more, n))
 	}
 	return errors.Join(failures...)
 }
