@@ -316,6 +316,20 @@ func TestHostsAreLookedAtFirst(t *testing.T) {
 	})
 }
 
+func TestHostList(t *testing.T) {
+	one, two := ssh.Host{Address: "10.0.0.1"}, ssh.Host{Name: "b", Address: "10.0.0.2"}
+	for want, hosts := range map[string]map[string][]ssh.Host{
+		"":                                    {"y": {one}},
+		"10.0.0.1":                            {"x": {one}},
+		"the host that is for all workspaces": {"*": {one}},
+		"b, then any of the 2 hosts that are for all workspaces": {"x": {two}, "*": {one, one}},
+	} {
+		if got := hostList(hosts, "x"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestCopies(t *testing.T) {
 	var c copies
 	for _, step := range []struct {

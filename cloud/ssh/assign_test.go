@@ -3,6 +3,7 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"os/user"
 	"strings"
 	"testing"
 	"time"
@@ -189,4 +190,16 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("%+v, %v", i, err)
 		}
 	})
+}
+
+// Whoever finds a host in use is told by whom.
+func TestMe(t *testing.T) {
+	t.Setenv("USER", "")
+	who, err := user.Current()
+	if err != nil {
+		t.Skip(err)
+	}
+	if got := me(); !strings.HasPrefix(got, who.Username+"@") {
+		t.Errorf("%q, want %s", got, who.Username)
+	}
 }

@@ -39,7 +39,7 @@ func (d *Driver) Check(ctx context.Context) []cloud.Finding {
 	for _, l := range all {
 		findings = append(findings, l.finding)
 	}
-	return findings
+	return slices.Compact(findings) // without a key, all are the same
 }
 
 func (d *Driver) checkHost(ctx context.Context, h Host) cloud.Finding {

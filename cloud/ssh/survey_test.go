@@ -61,6 +61,16 @@ func TestSurvey(t *testing.T) {
 	o.Hosts = map[string][]Host{AnyGroup: {{User: "root", Address: b.hosts[0].Address, Port: 9}}}
 	refuses(t, "down", b.open(o).Survey(t.Context(), cloud.Demand{Groups: map[string]int{"web": 1}}), "connection refused", "see that the host runs")
 	o.Key = "/nokey"
-	_, err := b.open(o).Limits(t.Context(), cloud.Demand{Groups: map[string]int{"web": 1}})
-	refuses(t, "no key", err, "key /nokey: no such file or directory", "names a private key file")
+	o.Hosts = map[string][]Host{AnyGroup: b.hosts}
+	const once = "key /nokey: no such file or directory"
+	gone := []cloud.Instance{{ID: instanceID(b.hosts[0], "l", "a")}, {ID: instanceID(b.hosts[1], "l", "b")}}
+	err := b.open(o).Terminate(t.Context(), gone)
+	if refuses(t, "no key for two hosts", err, once); strings.Count(err.Error(), once) != 1 {
+		t.Errorf("said more than once: %v", err)
+	}
+	if all := b.open(o).Check(t.Context()); len(all) != 1 || all[0].Level != cloud.Fail || !strings.Contains(all[0].Text, once) {
+		t.Errorf("checked without a key: %+v", all)
+	}
+	_, err = b.open(o).Limits(t.Context(), cloud.Demand{Groups: map[string]int{"web": 1}})
+	refuses(t, "no key", err, once, "names a private key file")
 }
