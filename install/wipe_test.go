@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -87,5 +88,21 @@ func TestScriptsUnderThoseOfALaunch(t *testing.T) {
 	}
 	if got := listing(t, scripts); got != before {
 		t.Errorf("the machine's own are now\n%s", got)
+	}
+}
+
+// Settings may say that something is not wanted at all: /dev/null stays what it
+// is.
+func TestWipeOfWhatIsNoFile(t *testing.T) {
+	dir := build(t, "dev/", "var/log/link -> /dev/null")
+	null := filepath.Join(dir, "dev/null")
+	must(t, syscall.Mkfifo(null, 0o600)) // whoever tests need not be root
+	left := usual
+	left.Log, left.Bootstrap, left.KnownHosts = "/dev/null", "/var/log/link", "/dev/null"
+	if done, err := opened(t, dir).Wipe(left); err != nil || len(done) > 0 {
+		t.Errorf("%v, %v", done, err)
+	}
+	if info, err := os.Lstat(null); err != nil || info.Mode().IsRegular() {
+		t.Errorf("/dev/null is %v now, %v", info, err)
 	}
 }
