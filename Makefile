@@ -9,7 +9,7 @@ LINKS = cloud-client.sh cloud-client ctx-broker ctx-agent launch.sh
 # There the program does not know its commit.
 VCS = $$(git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
-.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme test-vms test-cloud-init picture clean
+.PHONY: build release demo man install uninstall test namespaces lint test-deps bench fuzz test-acme test-vms test-systemd test-cloud-init picture clean
 build:
 	$(GO) build -trimpath $(VCS) -ldflags="-s -w" -o bin/nimbus .
 	@for link in $(LINKS); do ln -sfn nimbus bin/$$link; done
@@ -95,7 +95,11 @@ test-acme:
 # changes in scripts/vm, an image is built for them (a minute or two).
 test-vms: test-deps
 	sh scripts/vm/deps.sh
-	$(GO) test -tags vm -count 1 -timeout 30m -v -skip TestCloudInit ./scripts/vm
+	$(GO) test -tags vm -count 1 -timeout 30m -v -skip 'TestCloudInit|TestSystemd' ./scripts/vm
+
+test-systemd: test-deps
+	sh scripts/vm/deps.sh
+	$(GO) test -tags vm -count 1 -timeout 20m -v -run TestSystemd ./scripts/vm
 
 test-cloud-init: test-deps
 	sh scripts/vm/deps.sh

@@ -40,7 +40,7 @@ Examples:
 
 Options:
   --bootstrap FILE    read the bootstrap document from FILE and look nowhere
-                      else
+                      else, but for this machine's names
   --config FILE       settings (TOML; default /opt/nimbus/ctx/ctx.conf)
   --dry-run           print what was found and which scripts are there; change
                       nothing

@@ -103,7 +103,9 @@ func installAction(c *cli.Context) (err error) {
 		}
 		defer free()
 	}
+	var gone []string
 	if c.Bool("uninstall") {
+		gone = []string{install.AgentUnit}
 		err = takeOut(tree, left, c.App.Writer)
 	} else {
 		err = putIn(tree, left, c.String("binary"), !c.Bool("no-boot"), c.Bool("keep-state"), c.App.Writer)
@@ -111,7 +113,7 @@ func installAction(c *cli.Context) (err error) {
 	if err != nil {
 		return exitf(CodeEnvironment, "agent install: %w", err)
 	}
-	if err := tree.Reload(); err != nil {
+	if err := tree.Reload(gone...); err != nil {
 		fmt.Fprintln(c.App.ErrWriter, "nimbus: note:", err)
 	}
 	return nil

@@ -73,13 +73,15 @@ func installCommand() *cli.Command {
 				return err
 			}
 			defer tree.Close()
+			var gone []string
 			if c.Bool("uninstall") {
+				gone = []string{install.BrokerUnit}
 				err = takeOut(tree, c.App.Writer)
 			} else {
 				err = putIn(tree, c.String("binary"), !c.Bool("no-boot"), root == "", c.App.Writer)
 			}
 			if err == nil {
-				err = tree.Reload()
+				err = tree.Reload(gone...)
 			}
 			return err
 		},

@@ -54,6 +54,7 @@ var classicOptions = []classicOption{
 
 	// New ones work here as well.
 	{name: "all", commands: "terminate"},
+	{name: "forget-unreachable", commands: "terminate"},
 	{name: "keep", commands: "run"},
 	{name: "dry-run", commands: "run"},
 	{name: "no-wait", commands: "run"},

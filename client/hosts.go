@@ -291,10 +291,17 @@ func (s *session) roomAdvice(name string) string {
 
 // sayLeft says of each host of a launch that nothing of it is left there.
 func (s *session) sayLeft(record history.Record) {
+	gone := nodesOf(record.Unreachable)
 	for _, i := range record.Instances {
-		host, _, _ := strings.Cut(i.ID, "/")
-		s.out.say("  - %s: left %s, nothing of the launch is there any more\n", i.Node, printable(host))
+		if !slices.Contains(gone, i.Node) {
+			s.sayLeftBy(i)
+		}
 	}
+}
+
+func (s *session) sayLeftBy(i history.Instance) {
+	host, _, _ := strings.Cut(i.ID, "/")
+	s.out.say("  - %s: left %s, nothing of the launch is there any more\n", i.Node, printable(host))
 }
 
 // sameNames says which hosts have the same host name: they have it from who set

@@ -26,13 +26,23 @@ can be repeated. One launch that cannot be ended, or whose record cannot be read
 does not keep the others running. Ctrl-C sees the one through that is being
 ended, and begins no other.
 
+Of hosts that run already, one that cannot be logged in to keeps its launch from
+being ended: it may be back tomorrow, and the same command ends the rest then.
+For one that is gone for good, or was made anew and has another host key, say
+--forget-unreachable. Should it come back all the same, as it was, "nimbus
+terminate --handle HANDLE" takes away what the launch left there.
+
 Examples:
   nimbus terminate --handle cluster-001
   nimbus terminate --handle vm-001 --handle vm-002
+  nimbus terminate --handle cluster-001 --forget-unreachable
 
 Options:
   --handle HANDLE     which launch; may be given several times
-  --all               all launches of the history` + commonHelp + `
+  --all               all launches of the history
+  --forget-unreachable
+                      end a launch without those of its hosts that cannot be
+                      logged in to now` + commonHelp + `
 Exit codes: 0 all of it has ended; 1 wrong parameters; 2 something could not be
 ended, or its record could not be read; 130 interrupted.
 `}
@@ -40,10 +50,10 @@ ended, or its record could not be read; 130 interrupted.
 func (env *Env) terminateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "terminate",
-		Flags: append(commonFlags(), &cli.StringSliceFlag{Name: "handle"}, &cli.BoolFlag{Name: "all"}),
+		Flags: append(commonFlags(), &cli.StringSliceFlag{Name: "handle"}, &cli.BoolFlag{Name: "all"}, &cli.BoolFlag{Name: "forget-unreachable"}),
 		Action: env.inSession(func(c *cli.Context, s *session) error {
-			handles, all := c.StringSlice("handle"), c.Bool("all")
-			return s.env.leavable(func() error { return s.terminate(c.Context, handles, all) },
+			handles, all, without := c.StringSlice("handle"), c.Bool("all"), c.Bool("forget-unreachable")
+			return s.env.leavable(func() error { return s.terminate(c.Context, handles, all, without) },
 				func() error { return s.terminateLater(handles) }, nil)
 		}),
 	}
@@ -56,11 +66,14 @@ type Termination struct {
 	Outcome   string `json:"outcome,omitempty"` // its state before, or expired
 	Already   bool   `json:"already,omitempty"` // it had ended before
 	Instances int    `json:"instances"`         // that were still there
-	Error     string `json:"error,omitempty"`
+	// Unreachable are nodes whose hosts were given up, and not heard of since.
+	Unreachable []string `json:"unreachable,omitempty"`
+	Error       string   `json:"error,omitempty"`
 }
 
-// terminate ends launches. One that fails does not keep the others running.
-func (s *session) terminate(ctx context.Context, handles []string, all bool) error {
+// terminate ends launches; without is whether hosts that are not reached are
+// given up. One that fails does not keep the others running.
+func (s *session) terminate(ctx context.Context, handles []string, all, without bool) error {
 	if all == (len(handles) > 0) {
 		return &Failure{Code: exitUsage, Text: "terminate: give either --handle HANDLE or --all",
 			Advice: fmt.Sprintf("%q lists all handles", s.command("status"))}
@@ -84,7 +97,7 @@ func (s *session) terminate(ctx context.Context, handles []string, all bool) err
 				Advice: "to go on: " + s.terminateCommand(handles[i:])}
 			break
 		}
-		t, err := s.terminateOne(ctx, handle)
+		t, err := s.terminateOne(ctx, handle, without)
 		if err != nil {
 			t.Error = err.Error()
 			if len(handles) > 1 {
@@ -146,7 +159,7 @@ func (s *session) unfinished() ([]string, error) {
 	return handles, nil
 }
 
-func (s *session) terminateOne(ctx context.Context, handle string) (Termination, error) {
+func (s *session) terminateOne(ctx context.Context, handle string, without bool) (Termination, error) {
 	t := Termination{Handle: handle}
 	l, record, err := s.launch(handle)
 	if err != nil {
@@ -161,10 +174,16 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 		return t, &Failure{Code: exitFailed, Text: err.Error(), Advice: s.doctorAdvice()}
 	}
 	t.State, t.Outcome = record.State, record.Outcome
+	s.env.listener.Store(&listener{
+		log:  func(string, string) {},
+		note: func(who, line string) { s.out.warn("  - %s: %s\n", printable(who), printable(line)) },
+	})
+	defer s.env.listener.Store(nil)
 	if !mayRun(record) {
 		t.Already = true
 		if record.State == history.Terminated {
 			s.out.say("%s was terminated already.\n", handle)
+			return t, s.terminateRest(ctx, l, &record, &t, without)
 		} else {
 			s.out.say("%s failed, and was ended already.\n", handle)
 		}
@@ -180,9 +199,19 @@ func (s *session) terminateOne(ctx context.Context, handle string) (Termination,
 	defer context.AfterFunc(ctx, func() {
 		s.out.warn("\nInterrupted: %s being ended, and that is seen through; nothing else is begun. Press Ctrl-C again to leave at once.\n", what)
 	})()
-	if t.Instances, err = s.undo(context.WithoutCancel(ctx), driver, &record); err != nil {
-		return t, &Failure{Code: exitFailed, Text: fmt.Sprintf("terminate %s: %v", handle, err), Advice: "what could be ended is; the same command tries the rest again"}
+	if without {
+		if err := s.abandon(context.WithoutCancel(ctx), l, driver, &record); err != nil {
+			return t, err
+		}
 	}
+	if t.Instances, err = s.undo(context.WithoutCancel(ctx), driver, &record); err != nil {
+		advice := "what could be ended is; the same command tries the rest again"
+		if s.overSSH(record.Cloud) {
+			advice += ", and --forget-unreachable does without hosts that are gone for good"
+		}
+		return t, &Failure{Code: exitFailed, Text: fmt.Sprintf("terminate %s: %v", handle, err), Advice: advice}
+	}
+	t.Unreachable = nodesOf(record.Unreachable)
 	record.Outcome, record.Ended = outcome(record, s.env.Now()), s.env.Now()
 	record.State = history.Terminated
 	t.State, t.Outcome = record.State, record.Outcome

@@ -116,8 +116,8 @@ func (r *run) trust() {
 		}
 		if r.overSSH(r.record.Cloud) {
 			// Its address is known by lines of the user's own, which stay when
-			// the launch has ended.
-			hosts = hosts[:1]
+			// the launch has ended. What its name is, a host may have told.
+			hosts = []string{deploy.HostName(f.node, r.launch.Handle)}
 		}
 		entries = append(entries, knownhosts.Entry{Hosts: hosts, Key: f.key, Label: hosts[0] + f.label})
 	}

@@ -54,6 +54,15 @@ type Prepared struct {
 	Apart bool
 }
 
+// An Abandoner has machines that nobody ends but itself, and that may be gone
+// for good without its knowing.
+type Abandoner interface {
+	// Abandon forgets the instances of a launch whose machines cannot be
+	// reached now, and returns them, each with the reason. Whatever is there
+	// stays; should such a machine come back, Terminate still ends what it has.
+	Abandon(ctx context.Context, launch string) ([]Instance, error)
+}
+
 // A Forwarder lets the instances of a launch reach what they share no network
 // with: a Unix socket on this machine.
 type Forwarder interface {

@@ -20,6 +20,9 @@ func bootFile(name string) []byte {
 // Launch is what is called at boot.
 const Launch = "/opt/nimbus/ctx/launch.sh"
 
+// AgentUnit calls it where systemd starts the machine.
+const AgentUnit = "nimbus-agent.service"
+
 // A Boot is how a system calls the agent when it starts.
 type Boot struct {
 	Init  string // for people; "" if this system's way of starting is not known
@@ -42,7 +45,7 @@ func bootOf(s system) Boot {
 	}
 	switch {
 	case hasSystemd(s):
-		return Boot{"systemd", systemdUnit("nimbus-agent.service")}
+		return Boot{"systemd", systemdUnit(AgentUnit)}
 	case s.Has("sbin/openrc-run") || s.Has("usr/sbin/openrc-run"):
 		return Boot{"OpenRC", []Item{
 			{Path: "etc/init.d/nimbus-agent", Mode: 0o755, Text: bootFile("openrc")},

@@ -10,11 +10,20 @@ import (
 	"strings"
 )
 
+// instanceID is a file that cloud-init writes in each boot.
+const instanceID = ".instance-id"
+
+// cloudInitRan says whether it has, in this boot.
+func (p Places) cloudInitRan() bool {
+	_, err := os.Lstat(filepath.Join(p.CloudInitRun, instanceID))
+	return err == nil
+}
+
 // copied is the copy of user data that cloud-init keeps, whatever cloud it had
 // it from. It counts only when cloud-init has seen this machine in this boot:
 // an image may have that of the machine it was made from.
 func (p Places) copied(context.Context) (*Found, error) {
-	said, err := readFile(filepath.Join(p.CloudInitRun, ".instance-id"))
+	said, err := readFile(filepath.Join(p.CloudInitRun, instanceID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nothing("cloud-init did not run in this boot")
 	}

@@ -29,10 +29,11 @@ type patience struct {
 
 // hasty suits a machine that probably has no metadata server: three tries in
 // five seconds. Patient is for one that has, and may have to wait for its own
-// network first: two minutes.
+// network first: two minutes. Once is for one that has just been asked.
 var (
 	hasty   = patience{[]time.Duration{0, 500 * time.Millisecond, 3500 * time.Millisecond}, 1500 * time.Millisecond}
 	patient = patience{every(5*time.Second, 500*time.Millisecond, 2*time.Second, 25), 5 * time.Second}
+	once    = patience{[]time.Duration{0}, 1500 * time.Millisecond}
 )
 
 // every starts at once, then after the second time, then regularly.

@@ -17,7 +17,7 @@ import (
 
 // Places is where to look, in this order.
 type Places struct {
-	Given       string // a file that somebody named: if set, the only place
+	Given       string // a file that somebody named: if set, the only place of a document
 	File        string
 	URLFile     string // a file that holds the base URL of a metadata server
 	Drives      Drives
@@ -66,7 +66,11 @@ func (p Places) Find(ctx context.Context) (*Found, error) {
 		if err != nil {
 			return nil, fmt.Errorf("bootstrap file: %w", err)
 		}
-		return found(data, p.Given, nil)
+		f, err := found(data, p.Given, nil)
+		if err == nil {
+			f.Values = p.values(ctx, f.Token)
+		}
+		return f, err
 	}
 	// What is on this machine comes before what may have to be waited for.
 	// cloud-init's copy is last: it is of a place that nothing before knows.

@@ -63,14 +63,14 @@ func Machines(instances []cloud.Instance) []Machine {
 }
 
 // Undo ends everything that a launch left in its cloud, and returns how many
-// instances there were. The cloud is asked what that is; the hint serves when
-// it cannot say. Repeating it is harmless.
+// instances there were. The cloud is asked what that is; the hint serves, too,
+// when it cannot say all of it. Repeating it is harmless.
 func Undo(ctx context.Context, driver cloud.Driver, launch string, hint []cloud.Instance) (int, error) {
 	instances, err := driver.List(ctx, launch)
 	var failures []error
 	if err != nil {
 		failures = append(failures, err)
-		instances = hint
+		instances = withHint(instances, hint)
 	}
 	if len(instances) > 0 {
 		if err := driver.Terminate(ctx, instances); err != nil {
@@ -83,4 +83,18 @@ func Undo(ctx context.Context, driver cloud.Driver, launch string, hint []cloud.
 		}
 	}
 	return len(instances), errors.Join(failures...)
+}
+
+// withHint are the instances of two lists, each once.
+func withHint(instances, hint []cloud.Instance) []cloud.Instance {
+	listed := map[string]bool{}
+	for _, i := range instances {
+		listed[i.ID] = true
+	}
+	for _, i := range hint {
+		if !listed[i.ID] {
+			instances = append(instances, i)
+		}
+	}
+	return instances
 }

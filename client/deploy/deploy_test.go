@@ -207,6 +207,12 @@ func TestUndo(t *testing.T) {
 	if _, err := Undo(t.Context(), driver, "l1", []cloud.Instance{{ID: "c"}}); err == nil || len(driver.terminated) != 1 {
 		t.Errorf("%v, %+v", err, driver)
 	}
+	// So does one of which a part does not answer, also when the history knows
+	// nothing: the client was killed before it wrote that down.
+	driver = &lazy{listErr: errors.New("a host is down"), running: []cloud.Instance{{ID: "a"}, {ID: "b"}}}
+	if n, err := Undo(t.Context(), driver, "l1", []cloud.Instance{{ID: "b"}, {ID: "c"}}); n != 3 || err == nil || strings.Join(driver.terminated, "") != "abc" || driver.released != 0 {
+		t.Errorf("%d, %v, %+v", n, err, driver)
+	}
 }
 
 // What a dry run says of user data is what a run then sends, give or take the

@@ -60,7 +60,7 @@ func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
 			plan = append(plan, Item{place, cloud.Request{
 				Launch:     d.Launch,
 				Token:      place.String(),
-				Name:       place.String() + "." + d.Handle,
+				Name:       HostName(place.String(), d.Handle),
 				Group:      w.Name,
 				Index:      index,
 				Image:      w.Image,
@@ -73,6 +73,9 @@ func Plan(def *cluster.Definition, d Deployment) ([]Item, error) {
 	}
 	return plan, nil
 }
+
+// HostName is the full host name that a launch gives to a node.
+func HostName(node, handle string) string { return node + "." + handle }
 
 // bootstrap writes the user data of one node, or nothing for an instance that
 // is none.

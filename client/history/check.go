@@ -99,6 +99,14 @@ func (r *Record) check() error {
 			return fmt.Errorf("instances[%d]: %v", i, err)
 		}
 	}
+	if len(r.Unreachable) > cluster.MaxNodes {
+		return fmt.Errorf("unreachable: more than %d", cluster.MaxNodes)
+	}
+	for i := range r.Unreachable {
+		if err := r.Unreachable[i].check(r.Launch); err != nil {
+			return fmt.Errorf("unreachable[%d]: %v", i, err)
+		}
+	}
 	if r.KnownHosts != nil {
 		if err := r.KnownHosts.check(); err != nil {
 			return fmt.Errorf("known_hosts: %v", err)

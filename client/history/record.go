@@ -20,10 +20,13 @@ type Record struct {
 	Context    *Context            `json:"context,omitempty"`     // nil: no contextualization
 	Instances  []Instance          `json:"instances,omitempty"`   // what was launched
 	KnownHosts *KnownHosts         `json:"known_hosts,omitempty"` // what the run added
-	State      string              `json:"state"`
-	Outcome    string              `json:"outcome,omitempty"` // the state before it was terminated, or "expired"
-	Ended      time.Time           `json:"ended,omitzero"`    // when a command had ended all of it
-	Run        *Run                `json:"run,omitempty"`     // nil: not recorded
+	// Unreachable are instances that were given up when the launch was
+	// terminated: should their machines come back, something is left there.
+	Unreachable []Instance `json:"unreachable,omitempty"`
+	State       string     `json:"state"`
+	Outcome     string     `json:"outcome,omitempty"` // the state before it was terminated, or "expired"
+	Ended       time.Time  `json:"ended,omitzero"`    // when a command had ended all of it
+	Run         *Run       `json:"run,omitempty"`     // nil: not recorded
 }
 
 // Over tells whether the time of the launch is over, so that it has ended by

@@ -63,6 +63,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"[clouds.ssh]\nhosts_file = \"h\"\nhosts.worker = [\"10.0.0.1\"]\n", `clouds.ssh.hosts_file: there are hosts in the settings, too: leave one of them out`},
 		{"[clouds.local]\nhosts_file = \"h\"\n", `clouds.local.hosts_file: this is for driver ssh; the cloud has driver local`},
 		{"[clouds.ssh]\ncommand = \"h\"\n", `clouds.ssh.command: this is for driver command; the cloud has driver ssh`},
+		{"[clouds.vms]\ndriver = \"command\"\ncommand = \"./h.sh\"\n", `clouds.vms.command: "./h.sh" must begin with / or ~/, or be a name in PATH`},
+		{"[clouds.ssh]\nkey = \"id\"\n", `clouds.ssh.key: "id" must begin with / or ~/`},
 		{"[clouds.vms]\ndriver = \"command\"\n", `clouds.vms.command: driver command needs the program`},
 		{"[clouds.ssh]\nuser = \"-oProxyCommand=x\"\n", `clouds.ssh.user: "-oProxyCommand=x" is no user name`},
 		{"[clouds.ssh]\nhost_keys = \"no\"\n", `clouds.ssh.host_keys: "no" must be "strict" or "accept-new"`},

@@ -73,6 +73,10 @@ func (c Cloud) validate() error {
 	switch {
 	case c.Driver == "command" && c.Command == "":
 		return errors.New("command: driver command needs the program that starts and ends machines")
+	case strings.Contains(c.Command, "/") && !anywhere(c.Command):
+		return fmt.Errorf("command: %q must begin with / or ~/, or be a name in PATH: a launch is also ended from another directory", c.Command)
+	case c.Key != "" && !anywhere(c.Key):
+		return fmt.Errorf("key: %q must begin with / or ~/: a launch is also ended from another directory", c.Key)
 	case c.HostsFile != "" && c.Hosts != nil:
 		return errors.New("hosts_file: there are hosts in the settings, too: leave one of them out")
 	case !userName.MatchString(c.User):
@@ -105,3 +109,6 @@ func (c Cloud) validate() error {
 	}
 	return nil
 }
+
+// anywhere tells whether a path means the same in every directory.
+func anywhere(path string) bool { return filepath.IsAbs(path) || strings.HasPrefix(path, "~/") }

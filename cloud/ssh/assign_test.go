@@ -40,10 +40,10 @@ func TestAssign(t *testing.T) {
 		{"work-1 head-0 work-0", nil, "w1 h0 w0"},
 		{"work-2 work-0 work-1 x-0", nil, "a0 w0 w1 a1"}, // one host is both
 		{"x-0 y-0 x-0", nil, "a0 w1 a0"},                 // a token twice is one instance
-		{"head-0 head-1", []place{{"l", "head-1", "root@a1:22"}}, "h0 a1"},
-		{"head-0 head-1", []place{{"m", "x-0", "root@a0:22"}}, "h0 w1"},
-		{"head-0", []place{{"m", "x-0", "root@h0:22"}}, "h0"}, // the host knows whether that is still so
-		{"head-0", []place{{"l", "head-0", "ann@far:2222"}}, "ann@far:2222"},
+		{"head-0 head-1", []place{{Launch: "l", Token: "head-1", Host: "root@a1:22"}}, "h0 a1"},
+		{"head-0 head-1", []place{{Launch: "m", Token: "x-0", Host: "root@a0:22"}}, "h0 w1"},
+		{"head-0", []place{{Launch: "m", Token: "x-0", Host: "root@h0:22"}}, "h0"}, // the host knows whether that is still so
+		{"head-0", []place{{Launch: "l", Token: "head-0", Host: "ann@far:2222"}}, "ann@far:2222"},
 	} {
 		given, err := assign(wants(strings.Fields(c.name)...), hosts, c.noted)
 		var got []string
@@ -67,7 +67,7 @@ func TestAssign(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	hosts := map[string][]Host{"head": namedHosts("h0"), "work": namedHosts("w0", "w1"), AnyGroup: namedHosts("a0", "w1", "a1")}
-	all, err := limits(map[string]int{"head": 1, "work": 3}, hosts, []place{{"m", "x-0", "root@a0:22"}})
+	all, err := limits(map[string]int{"head": 1, "work": 3}, hosts, []place{{Launch: "m", Token: "x-0", Host: "root@a0:22"}})
 	if got := fmt.Sprint(all); err != nil || got != `[{hosts for "head" 1 1} {hosts for "work" 3 2} {hosts for any workspace 1 1}]` {
 		t.Errorf("%s, %v", got, err)
 	}

@@ -7,14 +7,17 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// How long things may take that a living host does at once.
+// How long things may take that a living host does at once. A login may wait
+// for other services, such as one for names or sessions that hangs.
 const (
-	connectPatience = 15 * time.Second
+	reachPatience   = 15 * time.Second
+	connectPatience = 25 * time.Second
 	aliveEvery      = 15 * time.Second
 )
 
@@ -22,6 +25,7 @@ const (
 type connection struct {
 	host    Host
 	client  *ssh.Client
+	heard   *heard
 	hostKey string
 	dead    chan struct{} // closed when it is
 	as      login
@@ -130,6 +134,9 @@ func (c *connections) close() {
 
 // dial connects to a host and logs in.
 func (c *connections) dial(ctx context.Context, h Host, greet func(*connection, context.Context) error) (*connection, error) {
+	if err := c.toJump(ctx, h); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, connectPatience, errSlow)
 	defer cancel()
 	conn, err := c.shakeHands(ctx, h)
@@ -163,7 +170,7 @@ func (c *connections) shakeHands(ctx context.Context, h Host) (*connection, erro
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
-	conn := &connection{host: h, dead: make(chan struct{})}
+	conn := &connection{host: h, heard: &heard{Conn: raw}, dead: make(chan struct{})}
 	var refused error // by us: the library makes a text of it
 	check := c.known.callback(h, found, func(key ssh.PublicKey) { conn.hostKey = plainKey(key) })
 	config := &ssh.ClientConfig{
@@ -176,7 +183,7 @@ func (c *connections) shakeHands(ctx context.Context, h Host) (*connection, erro
 		HostKeyAlgorithms: found.algorithms(),
 		ClientVersion:     "SSH-2.0-Nimbus",
 	}
-	shaken, channels, requests, err := ssh.NewClientConn(raw, h.dial(), config)
+	shaken, channels, requests, err := ssh.NewClientConn(conn.heard, h.dial(), config)
 	if err != nil {
 		raw.Close()
 		switch {
@@ -198,13 +205,35 @@ func (c *connections) shakeHands(ctx context.Context, h Host) (*connection, erro
 	return conn, nil
 }
 
+func (c *connections) behindJump(h Host) bool { return c.o.Jump != nil && *c.o.Jump != h }
+
+// toJump connects to the jump host first, where there is one: the time that it
+// takes is not that of the host behind it.
+func (c *connections) toJump(ctx context.Context, h Host) error {
+	if !c.behindJump(h) {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	_, err := c.get(limited, *c.o.Jump, 0, noGreeting)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		err = fmt.Errorf("no login within %v", connectPatience)
+	}
+	return fmt.Errorf("jump host %s: %w", c.o.Jump, err)
+}
+
 // reach opens a connection to a host's SSH server, through the jump host if
 // there is one.
 func (c *connections) reach(ctx context.Context, h Host) (net.Conn, error) {
-	jump := c.o.Jump
-	if jump == nil || *jump == h {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", h.dial())
+	if !c.behindJump(h) {
+		return (&net.Dialer{Timeout: reachPatience}).DialContext(ctx, "tcp", h.dial())
 	}
+	jump := c.o.Jump
 	through, err := c.get(ctx, *jump, 0, noGreeting)
 	if err != nil {
 		return nil, fmt.Errorf("jump host %s: %w", jump, err)
@@ -216,7 +245,21 @@ func (c *connections) reach(ctx context.Context, h Host) (net.Conn, error) {
 	return raw, nil
 }
 
-// stayAlive ends a connection that answers no more.
+// heard counts what comes in on a connection.
+type heard struct {
+	net.Conn
+	bytes atomic.Int64
+}
+
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	h.bytes.Add(int64(n))
+	return n, err
+}
+
+// stayAlive ends a connection on which nothing comes in any more. Where a way
+// is slow, what is being copied waits before the question: then it is a sign of
+// life that the other side takes it.
 func (c *connection) stayAlive() {
 	ticker := time.NewTicker(aliveEvery)
 	defer ticker.Stop()
@@ -231,16 +274,26 @@ func (c *connection) stayAlive() {
 			_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
 			answer <- err
 		}()
+		if !c.answers(answer) {
+			c.client.Close()
+			return
+		}
+	}
+}
+
+// answers waits for an answer for as long as anything comes in.
+func (c *connection) answers(answer <-chan error) bool {
+	for {
+		before := c.heard.bytes.Load()
 		select {
 		case <-c.dead:
-			return
+			return false
 		case err := <-answer:
-			if err == nil {
-				continue
-			}
+			return err == nil
 		case <-time.After(aliveEvery):
+			if c.heard.bytes.Load() == before {
+				return false
+			}
 		}
-		c.client.Close()
-		return
 	}
 }

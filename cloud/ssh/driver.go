@@ -37,6 +37,7 @@ var (
 	_ cloud.Consoler  = (*Driver)(nil)
 	_ cloud.Enterer   = (*Driver)(nil)
 	_ cloud.Checker   = (*Driver)(nil)
+	_ cloud.Abandoner = (*Driver)(nil)
 )
 
 // New returns a driver, or an error that says what is wrong with the options.
@@ -151,7 +152,7 @@ func (d *Driver) List(ctx context.Context, launch string) ([]cloud.Instance, err
 func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, error) {
 	type question struct {
 		host     Host
-		token    string // that it should have; empty: any
+		place    *place // that it should be; nil: any of the launch
 		instance *cloud.Instance
 		err      error
 	}
@@ -165,7 +166,7 @@ func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, err
 		if err != nil {
 			return nil, err
 		}
-		hosts = append(hosts, &question{host: h, token: p.Token})
+		hosts = append(hosts, &question{host: h, place: &p})
 	}
 	noted := len(places) > 0 || d.book.has(launch)
 	if !noted {
@@ -175,7 +176,10 @@ func (d *Driver) list(ctx context.Context, launch string) ([]cloud.Instance, err
 	}
 	each(hosts, func(q *question) {
 		conn, n, err := d.glance(ctx, q.host)
-		if err == nil && n != nil && n.Launch == launch && (q.token == "" || q.token == n.Token) {
+		if err == nil && n != nil && n.Launch == launch && (q.place == nil || q.place.Token == n.Token) {
+			if q.place != nil {
+				*n = q.place.note()
+			}
 			i := n.instance(conn)
 			q.instance = &i
 		}

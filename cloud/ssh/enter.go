@@ -174,8 +174,9 @@ func (v *visit) run(ctx context.Context, text string) (int, error) {
 
 // output takes the first line, which is ours, and passes the rest on.
 func (v *visit) output(r io.Reader, broken chan<- struct{}) {
-	lines := bufio.NewReader(r)
-	first, err := lines.ReadBytes('\n')
+	lines := bufio.NewReaderSize(r, maxLine)
+	first, err := lines.ReadSlice('\n') // one that is longer is not ours
+	first = bytes.Clone(first)
 	word, rest, _ := strings.Cut(strings.TrimRight(string(first), "\r\n"), " ")
 	v.mu.Lock()
 	switch {

@@ -157,3 +157,29 @@ func testEnter(t *testing.T, b *bench, d *Driver, i cloud.Instance) {
 		}
 	}
 }
+
+// countless is a host that says something without a line's end, for ever.
+type countless struct{ read int }
+
+func (c *countless) Read(b []byte) (int, error) {
+	if c.read += len(b); c.read > 64<<20 {
+		return 0, io.EOF
+	}
+	return len(b), nil
+}
+
+// What a host says first is not gathered without bound.
+func TestEndlessFirstLine(t *testing.T) {
+	host := &countless{}
+	first := 0 // read when the first of it arrives
+	arrives := func() {
+		if first == 0 {
+			first = host.read
+		}
+	}
+	v := visit{p: cloud.Program{Stdout: writer(arrives)}, known: make(chan struct{})}
+	v.output(host, make(chan struct{}, 2))
+	if first == 0 || first > 1<<20 {
+		t.Errorf("%d bytes were gathered", first)
+	}
+}

@@ -11,6 +11,10 @@ import (
 	"nimbus/cloud"
 )
 
+// maxFollowed is how much of an agent's log is passed on, in bytes: a host must
+// not fill this machine's disk.
+const maxFollowed = 16 << 20
+
 // maxLine bounds a line of an agent's log in bytes; longer ones are cut into
 // several.
 const maxLine = 32 << 10
@@ -22,15 +26,21 @@ func (d *Driver) follow(i cloud.Instance, h Host, offset int64) {
 		return
 	}
 	d.inBackground(follows, i.ID, func(ctx context.Context) {
+		room := int64(maxFollowed)
 		for pause := firstPause; ; pause = min(2*pause, maxPause) {
 			if conn, err := d.conns.to(ctx, h); err == nil {
 				if offset < 0 {
 					offset = conn.logSize(ctx)
 				}
-				if n := conn.follow(ctx, offset, func(line string) { d.o.Log(h.String(), line) }); n > 0 {
+				if n := conn.follow(ctx, offset, room, func(line string) { d.o.Log(h.String(), line) }); n > 0 {
 					offset += n
+					room -= n
 					pause = firstPause
 				}
+			}
+			if room <= 0 {
+				d.said(h, "its agent logs more than %d MiB: the rest is not taken along", maxFollowed>>20)
+				return
 			}
 			select {
 			case <-ctx.Done():
@@ -54,9 +64,9 @@ func (c *connection) logSize(ctx context.Context) int64 {
 	return n
 }
 
-// follow passes lines on until the connection breaks, and returns how many bytes
-// they had.
-func (c *connection) follow(ctx context.Context, offset int64, line func(string)) (n int64) {
+// follow passes lines on until the connection breaks or there is no room for
+// more, and returns how many bytes they had.
+func (c *connection) follow(ctx context.Context, offset, room int64, line func(string)) (n int64) {
 	if offset < 0 {
 		return 0
 	}
@@ -88,7 +98,7 @@ func (c *connection) follow(ctx context.Context, offset int64, line func(string)
 			n += int64(len(part))
 			line(strings.TrimSuffix(string(part), "\n"))
 		}
-		if err != nil && err != bufio.ErrBufferFull {
+		if err != nil && err != bufio.ErrBufferFull || n >= room {
 			return n
 		}
 	}

@@ -100,7 +100,7 @@ func (d *Driver) Forward(ctx context.Context, launch, socket string) ([]netip.Ad
 	failures := make(chan error, len(places))
 	each(places, func(p place) {
 		h, err := p.host()
-		if err == nil {
+		if err == nil && !p.Bare {
 			i := cloud.Instance{ID: instanceID(h, p.Launch, p.Token), Launch: p.Launch, Token: p.Token}
 			err = d.leadIn(ctx, i, h)
 			var no *refusedError

@@ -20,6 +20,7 @@ type job struct {
 	request cloud.Request
 	host    Host
 	noted   bool // by an earlier launch
+	created time.Time
 	conn    *connection
 	found   found
 	program Program
@@ -95,9 +96,9 @@ func (d *Driver) jobs(requests []cloud.Request) (map[string]*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	before := map[string]bool{}
+	before := map[string]place{}
 	for _, p := range noted {
-		before[tagOf(p.Launch, p.Token)] = true
+		before[tagOf(p.Launch, p.Token)] = p
 	}
 	jobs := map[string]*job{}
 	for n, r := range requests {
@@ -105,7 +106,10 @@ func (d *Driver) jobs(requests []cloud.Request) (map[string]*job, error) {
 		if jobs[tag] != nil {
 			continue
 		}
-		j := &job{d: d, request: r, host: hosts[n], noted: before[tag]}
+		j := &job{d: d, request: r, host: hosts[n], created: time.Now().UTC().Truncate(time.Second)}
+		if p, noted := before[tag]; noted {
+			j.noted, j.created = true, p.Created
+		}
 		if err := d.book.add(j.place()); err != nil {
 			return nil, err
 		}
@@ -131,7 +135,11 @@ func failure(ctx context.Context, requests []cloud.Request, jobs map[string]*job
 }
 
 func (j *job) place() place {
-	return place{Launch: j.request.Launch, Token: j.request.Token, Host: j.host.String()}
+	r := j.request
+	return place{
+		Launch: r.Launch, Token: r.Token, Host: j.host.String(),
+		Name: r.Name, Image: r.Image, Networks: r.Networks, Created: j.created, Bare: j.bare(),
+	}
 }
 
 func (j *job) tag() string { return tagOf(j.request.Launch, j.request.Token) }
@@ -141,8 +149,10 @@ func (j *job) look(ctx context.Context) (err error) {
 	if j.conn, err = j.d.conns.to(ctx, j.host); err != nil {
 		return err
 	}
-	if j.program, err = j.d.o.Program(j.conn.as.sysname, j.conn.as.machine); err != nil {
-		return fmt.Errorf("%s: %w", j.host, err)
+	if !j.bare() {
+		if j.program, err = j.d.o.Program(j.conn.as.sysname, j.conn.as.machine); err != nil {
+			return fmt.Errorf("%s: %w", j.host, err)
+		}
 	}
 	a, err := j.conn.ask(ctx, "look", nil, nil)
 	if err != nil {
@@ -160,7 +170,7 @@ func (j *job) look(ctx context.Context) (err error) {
 	}
 	j.found = found{top: a.yes("top"), nimbus: a.yes("nimbus"), state: a.yes("state"), sum: a["sum"], begun: n != nil && a.yes("begun"), claimed: n != nil}
 	if n != nil {
-		i := n.instance(j.conn)
+		i := j.note().instance(j.conn)
 		j.instance = &i
 	}
 	return nil
@@ -168,7 +178,7 @@ func (j *job) look(ctx context.Context) (err error) {
 
 // work makes an instance of a host, or takes back what it did.
 func (j *job) work(ctx context.Context) error {
-	if j.found.begun {
+	if j.found.begun || j.bare() && j.found.claimed {
 		return j.attend(ctx, -1)
 	}
 	if err := ctx.Err(); err != nil {
@@ -195,7 +205,7 @@ func (j *job) note() note {
 	r := j.request
 	return note{
 		Launch: r.Launch, Token: r.Token, Name: r.Name, Group: r.Group, Image: r.Image, Networks: r.Networks,
-		Created: time.Now().UTC().Truncate(time.Second), By: j.d.by,
+		Created: j.created, By: j.d.by,
 		HadTop: j.found.top || j.d.o.KeepProgram, HadNimbus: j.found.nimbus || j.d.o.KeepProgram, HadState: j.found.state,
 	}
 }
@@ -216,6 +226,9 @@ func (j *job) begin(ctx context.Context) error {
 		}
 		i := n.instance(j.conn)
 		j.instance = &i
+	}
+	if j.bare() {
+		return nil
 	}
 	copied := j.found.sum != j.program.SHA256
 	if j.d.o.Copied != nil {
@@ -249,8 +262,15 @@ func (j *job) copyProgram(ctx context.Context) error {
 	return nil
 }
 
+// bare tells whether a host gets no agent: there is nothing for it to do in a
+// machine that takes no part in a context.
+func (j *job) bare() bool { return len(j.request.UserData) == 0 }
+
 // attend does what an instance needs while the driver lives.
 func (j *job) attend(ctx context.Context, offset int64) error {
+	if j.bare() {
+		return nil
+	}
 	if err := j.d.leadIn(ctx, *j.instance, j.host); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"nimbus/cloud"
 	"nimbus/cloud/cloudtest"
@@ -143,6 +144,166 @@ func TestUnreachableAmongFive(t *testing.T) {
 		return err == nil && len(left) == 1
 	})
 	if err := d.Terminate(t.Context(), left); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a host says of itself does not count where it was written down here: it
+// could have itself trusted by any name.
+func TestForgedNote(t *testing.T) {
+	b := newBench(t, 1)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	instances := launched(t, d, requests(id, "head"))
+	b.in(0, `sed -i 's/"head-0.cluster-001"/"github.com"/; s/"any"/"evil"/; s/"public","private"/"x"/' /var/lib/nimbus/ssh-instance.json; grep -q github.com /var/lib/nimbus/ssh-instance.json`)
+	for what, other := range map[string]*Driver{"the same": d, "another": b.open(b.options())} {
+		all, err := other.List(t.Context(), id)
+		if err != nil || fmt.Sprint(all) != fmt.Sprint(instances) {
+			t.Errorf("%s driver: %v, %v, want %v", what, all, err, instances)
+		}
+		if again := launched(t, other, requests(id, "head")); fmt.Sprint(again) != fmt.Sprint(instances) {
+			t.Errorf("%s driver: again: %v, want %v", what, again, instances)
+		}
+	}
+	if err := d.Terminate(t.Context(), instances); err != nil {
+		t.Error(err)
+	}
+}
+
+// A host whose instance takes no part in a context is used, and gets nothing.
+func TestBareHost(t *testing.T) {
+	b := newBench(t, 1)
+	before := b.in(0, listing)
+	o := b.options()
+	o.Program = func(string, string) (Program, error) { return Program{}, errors.New("no build for that") }
+	d := b.open(o)
+	rs := requests(cloudtest.Token(), "w")
+	rs[0].UserData = nil
+	all := launched(t, d, rs)
+	if again := launched(t, b.open(o), rs); fmt.Sprint(again) != fmt.Sprint(all) {
+		t.Errorf("again: %v", again)
+	}
+	if got := b.in(0, "find /opt/nimbus /var/lib/nimbus -type f; ls /etc/systemd/system /etc/init.d | grep nimbus || true"); got != "/var/lib/nimbus/ssh-instance.json" {
+		t.Errorf("it has %s", got)
+	}
+	if code, err := d.Enter(t.Context(), all[0], cloud.Program{Command: []string{"true"}}); code != 0 || err != nil {
+		t.Errorf("enter: %d, %v", code, err)
+	}
+	if err := d.Terminate(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	unchanged(t, "terminated", before, b.in(0, listing))
+}
+
+// A host that lets us in and then hangs is not waited for without end.
+func TestHangs(t *testing.T) {
+	b := newBench(t, 1)
+	d := b.open(b.options())
+	conn, err := d.conns.to(t.Context(), d.o.Hosts[AnyGroup][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.in(0, `printf '#!/bin/sh\nexec sleep 1\n' >/usr/local/sbin/df; chmod 755 /usr/local/sbin/df`)
+	_, err = conn.askWithin(t.Context(), 100*time.Millisecond, "look", nil, nil)
+	refuses(t, "it hangs", err, b.hosts[0].String()+": it lets us in, but has not done what it was told within 100ms", "hint: look at it")
+	b.in(0, "rm /usr/local/sbin/df")
+	if _, err := conn.ask(t.Context(), "look", nil, nil); err != nil {
+		t.Error(err)
+	}
+	for _, script := range []string{"look", "glance", "claim", "copy", "start", "end", "logsize"} {
+		if patienceWith(script) > time.Hour {
+			t.Errorf("%s: %v", script, patienceWith(script))
+		}
+	}
+}
+
+// A client that is killed between writing a host down and touching it leaves
+// nothing that could not be ended.
+func TestKilledBeforeItTouched(t *testing.T) {
+	b := newBench(t, 2)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	if _, err := d.Prepare(t.Context(), cloud.Preparation{Launch: id}); err != nil {
+		t.Fatal(err)
+	}
+	rs := requests(id, "head", "worker")
+	if _, err := d.jobs(rs); err != nil {
+		t.Fatal(err)
+	}
+	launched(t, d, rs[1:])
+	next := b.open(b.options())
+	all, err := next.List(t.Context(), id)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("list: %v, %v", all, err)
+	}
+	if err := next.Release(t.Context(), id); err == nil || !strings.Contains(err.Error(), "still has 1 hosts") {
+		t.Errorf("release while one is used: %v", err)
+	}
+	if err := next.Terminate(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Release(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(b.dir + "/notes/" + id); len(left) > 0 {
+		t.Errorf("notes: %v", left)
+	}
+}
+
+// Hosts that are gone for good keep nobody from ending the rest; one that is
+// back after all can still be ended.
+func TestAbandon(t *testing.T) {
+	b := newBench(t, 3)
+	before := b.in(1, listing)
+	d := b.open(b.options())
+	id := cloudtest.Token()
+	if _, err := d.Prepare(t.Context(), cloud.Preparation{Launch: id}); err != nil {
+		t.Fatal(err)
+	}
+	all := launched(t, d, requests(id, "w", "w", "w"))
+	d.Close()
+	b.in(1, "kill -9 $(cat /run/sshd.pid); pkill -9 -x sshd || true")
+	known := b.known
+	text, err := os.ReadFile(known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.known = b.write("renewed", strings.Replace(string(text), b.machines[2].HostKey, b.machines[0].HostKey, 1)) // as of a host that was made anew
+	d = b.open(b.options())
+	if err := d.Terminate(t.Context(), all); err == nil {
+		t.Fatal("all of them were ended")
+	}
+	gone, err := d.Abandon(t.Context(), id)
+	if err != nil || len(gone) != 2 || gone[0].ID != all[1].ID || gone[1].ID != all[2].ID || !strings.Contains(gone[0].Reason, "refused") || !strings.Contains(gone[1].Reason, "another") {
+		t.Fatalf("%v, %v", gone, err)
+	}
+	if again, err := d.Abandon(t.Context(), id); err != nil || len(again) > 0 {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	if left, err := d.List(t.Context(), id); err != nil || len(left) > 0 {
+		t.Errorf("list: %v, %v", left, err)
+	}
+	if err := d.Release(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(b.dir + "/notes/" + id); len(left) > 0 {
+		t.Errorf("notes: %v", left)
+	}
+
+	b.in(1, "/usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	b.known = known
+	d = b.open(b.options())
+	if err := d.Terminate(t.Context(), gone); err != nil {
+		t.Error(err)
+	}
+	unchanged(t, "back again", before, b.in(1, listing))
+
+	// A host that can be reached is not given up.
+	all = launched(t, d, requests(id, "w"))
+	if gone, err := d.Abandon(t.Context(), id); err != nil || len(gone) > 0 {
+		t.Errorf("%v, %v", gone, err)
+	}
+	if err := d.Terminate(t.Context(), all); err != nil {
 		t.Error(err)
 	}
 }

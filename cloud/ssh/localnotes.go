@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A book has this user's own notes: a directory for each launch, with a file for
@@ -17,12 +18,27 @@ import (
 // is touched.
 type book struct{ dir string }
 
-// place says which host an instance has.
+// place says which host an instance has, and what was asked for: what the host
+// itself says of that is a stranger's word.
 type place struct {
 	Launch string `json:"launch"`
 	Token  string `json:"token"`
 	Host   string `json:"host"` // as in Host.String
+
+	Name     string    `json:"name"`
+	Image    string    `json:"image"`
+	Networks []string  `json:"networks"`
+	Created  time.Time `json:"created"`
+	Bare     bool      `json:"bare,omitempty"` // without an agent
 }
+
+// note is what the host should have.
+func (p place) note() note {
+	return note{Launch: p.Launch, Token: p.Token, Name: p.Name, Image: p.Image, Networks: p.Networks, Created: p.Created}
+}
+
+// id is that of the instance.
+func (p place) id(h Host) string { return instanceID(h, p.Launch, p.Token) }
 
 // prepared is the note of a launch as a whole.
 type prepared struct {

@@ -59,6 +59,9 @@ func parseLogin(h Host, out []byte) (login, error) {
 	if strings.Contains(why, "password is required") {
 		text = fmt.Sprintf("sudo asks %s for a password there", h.User)
 	}
+	if strings.Contains(why, "must have a tty") {
+		return login{}, &problem{text, fmt.Sprintf("log in as root, or allow it there without a terminal, in /etc/sudoers.d/nimbus: Defaults:%s !requiretty", h.User)}
+	}
 	return login{}, &problem{text, fmt.Sprintf("log in as root, or allow it there, in /etc/sudoers.d/nimbus: %s ALL=(ALL) NOPASSWD: ALL", h.User)}
 }
 

@@ -59,13 +59,34 @@ func command(size int, prefix string) string {
 	return fmt.Sprintf(`%ssh -c 'eval "$(dd bs=1 count=%d 2>/dev/null)"'`, prefix, size)
 }
 
-// ask runs a script as root and returns its answer.
+// ask runs a script as root and returns its answer. A host that lets us in may
+// still hang: nobody waits for it for ever.
 func (c *connection) ask(ctx context.Context, script string, v values, stdin io.Reader) (answer, error) {
-	out, err := c.run(ctx, c.as.prefix(), program(script, v), stdin)
+	return c.askWithin(ctx, patienceWith(script), script, v, stdin)
+}
+
+func (c *connection) askWithin(ctx context.Context, patience time.Duration, script string, v values, stdin io.Reader) (answer, error) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	out, err := c.run(limited, c.as.prefix(), program(script, v), stdin)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = &problem{fmt.Sprintf("it lets us in, but has not done what it was told within %v", patience), "look at it: a disk or a file server that hangs, a load that is too high"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.host, err)
 	}
 	return parseAnswer(out), nil
+}
+
+// patienceWith is how long a script may take.
+func patienceWith(script string) time.Duration {
+	switch script {
+	case "copy":
+		return 30 * time.Minute // a slow way, and 50 hosts that share it
+	case "end":
+		return endPatience
+	}
+	return time.Minute
 }
 
 // answer is what a script printed: word → the rest of its line.

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,6 @@ func (d *Driver) terminate(ctx context.Context, i cloud.Instance) error {
 	if err != nil {
 		return nil // it never was
 	}
-	ctx, cancel := context.WithTimeout(ctx, endPatience)
-	defer cancel()
 	_, n, err := d.glance(ctx, h)
 	if err != nil {
 		return err
@@ -97,8 +96,12 @@ func (d *Driver) forget(id string) error {
 	return nil
 }
 
-// Release forgets a launch that has no host any more.
-func (d *Driver) Release(_ context.Context, launch string) error {
+// Release forgets a launch that has no host any more. Hosts that were noted and
+// never touched, as their client was killed in between, say so themselves.
+func (d *Driver) Release(ctx context.Context, launch string) error {
+	if err := d.spare(ctx, launch); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
 	unlock, err := d.book.lock()
 	if err == nil {
 		defer unlock()
@@ -108,6 +111,72 @@ func (d *Driver) Release(_ context.Context, launch string) error {
 		return fmt.Errorf("release: %w", err)
 	}
 	return nil
+}
+
+// spare forgets the places of a launch whose hosts are not used for it.
+func (d *Driver) spare(ctx context.Context, launch string) error {
+	places, err := d.book.places(launch)
+	if err != nil {
+		return err
+	}
+	failures := make(chan error, len(places))
+	each(places, func(p place) {
+		h, err := p.host()
+		var n *note
+		if err == nil {
+			_, n, err = d.glance(ctx, h)
+		}
+		if err == nil && (n == nil || n.Launch != p.Launch || n.Token != p.Token) {
+			err = d.book.forget(p)
+		}
+		failures <- err
+	})
+	close(failures)
+	var all []error
+	for err := range failures {
+		if err != nil {
+			all = append(all, err)
+		}
+	}
+	return joined(all)
+}
+
+// Abandon forgets the hosts of a launch that cannot be logged in to: those that
+// are off or gone, and those that were made anew and have another key.
+func (d *Driver) Abandon(ctx context.Context, launch string) ([]cloud.Instance, error) {
+	places, err := d.book.places(launch)
+	if err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	found := make(chan cloud.Instance, len(places))
+	each(places, func(p place) {
+		h, err := p.host()
+		if err != nil {
+			return // those that are damaged are not in the book
+		}
+		if _, err := d.conns.to(ctx, h); err != nil {
+			found <- cloud.Instance{ID: p.id(h), Launch: p.Launch, Token: p.Token, Name: p.Name, Image: p.Image, State: cloud.Failed, Reason: printable(err.Error()), Login: h.User, Created: p.Created}
+		}
+	})
+	close(found)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	unlock, err := d.book.lock()
+	if err != nil {
+		return nil, fmt.Errorf("abandon: %w", err)
+	}
+	defer unlock()
+	var gone []cloud.Instance
+	for i := range found {
+		if err := d.book.forget(place{Launch: i.Launch, Token: i.Token}); err != nil {
+			return gone, fmt.Errorf("abandon: %w", err)
+		}
+		d.quiet(i.ID)
+		gone = append(gone, i)
+	}
+	slices.SortFunc(gone, func(a, b cloud.Instance) int { return cmp.Compare(a.Token, b.Token) })
+	return gone, nil
 }
 
 func (d *Driver) release(launch string) error {

@@ -39,7 +39,7 @@ func (w *world) runOne(image string) {
 	if out := w.there("cloud-init status --wait --long"); !strings.Contains(out, "status: done") {
 		w.Errorf("cloud-init: %s\n%s", out, w.there("cat /var/log/cloud-init-output.log"))
 	}
-	if hosts := w.there("cat /etc/hosts"); !strings.Contains(hosts, "10.77.0.10\tonly-0") {
+	if hosts := w.there("cat /etc/hosts"); !strings.Contains(hosts, "10.77.0.10\tonly-0.cluster-001 only-0\n") {
 		w.Errorf("it does not know itself:\n%s", hosts)
 	}
 }

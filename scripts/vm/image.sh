@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds a stock image for virtual machines, once, and prints the directory that
-# has it: Debian with sshd, curl, wget and cloud-init, never prepared for Nimbus.
+# has it: Debian with sshd, sudo, curl, wget and cloud-init, never prepared for Nimbus.
 #
 #   tree/           its files, for images that are made of it
 #   debian.qcow2    the same as a disk
@@ -44,7 +44,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
 say "the system, from $mirror"
-packages=systemd-sysv,udev,dbus,openssh-server,iproute2,isc-dhcp-client,ca-certificates,curl,wget,netbase,kmod,procps
+packages=systemd-sysv,udev,dbus,openssh-server,iproute2,isc-dhcp-client,ca-certificates,curl,wget,netbase,kmod,procps,sudo
 # debootstrap does not know who provides what: the last but one is what
 # python3-cryptography would get.
 packages=$packages,cloud-init,python3-cffi-backend,python3-minimal

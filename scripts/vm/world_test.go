@@ -5,6 +5,7 @@
 // command. Processors are emulated, so nothing here needs the hardware's help.
 //
 //	make test-vms          light machines, ten seconds each
+//	make test-systemd      what is installed, under systemd: minutes
 //	make test-cloud-init   systemd and cloud-init, minutes each
 package vm
 

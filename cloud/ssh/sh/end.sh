@@ -39,6 +39,7 @@ running() {
 if [ -d /run/systemd/system ]; then
 	for unit in "nimbus-agent-$tag.service" nimbus-agent.service; do
 		systemctl stop "$unit" >/dev/null 2>&1
+		systemctl reset-failed "$unit" >/dev/null 2>&1 # it was stopped before its end, or had failed
 	done
 fi
 signal=TERM
