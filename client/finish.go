@@ -101,6 +101,10 @@ func (r *run) loginText() string {
 			fmt.Fprintf(&b, "  and %d more: %s\n", len(logins)-most, r.command("nodes", "--handle", r.launch.Handle))
 			break
 		}
+		if strings.HasSuffix(l.Command, " "+l.Node) {
+			fmt.Fprintf(&b, "  %s\n", l.Command) // which says it already
+			continue
+		}
 		fmt.Fprintf(&b, "  %-*s  # %s\n", width, l.Command, l.Node)
 	}
 	return b.String()

@@ -371,7 +371,7 @@ func TestKeptIsToBeMended(t *testing.T) {
 	inWorldThatFails(t, func(w *world) {
 		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--keep"},
 			// Their keys were not added: ssh alone would refuse them.
-			"To log in:\n  nimbus ssh --handle cluster-001 back-1   # back-1\n  nimbus ssh --handle cluster-001 front-0  # front-0\n",
+			"To log in:\n  nimbus ssh --handle cluster-001 back-1\n  nimbus ssh --handle cluster-001 front-0\n",
 			"mend the script and bring it there, run the scripts again, and finish the run:\n  nimbus logs --handle cluster-001 back-1\n  nimbus cp --handle cluster-001 head back:/opt/nimbus/ctx-scripts/1-ipandhost/\n  nimbus rerun --handle cluster-001 --failed\n  nimbus resume --handle cluster-001\nTo end it:\n  nimbus terminate --handle cluster-001\n")
 		// A script that travelled is here.
 		w.tree("scripts/1-ipandhost/head", "scripts/1-ipandhost/worker")

@@ -156,6 +156,20 @@ writing() {
 	esac
 }
 
+# mine DIR: whether nobody else can put something into the place of what lies
+# in it. The top of an image may be open to all.
+mine() {
+	# shellcheck disable=SC2012 # only what stands before the name is read
+	ls -ldn "$1" | {
+		read -r mode _ owner _
+		case $mode in
+		?????????[tT]*) ;;
+		?????w* | ????????w*) return 1 ;;
+		esac
+		[ "$owner" = "$(id -u)" ] || [ "$owner" = 0 ]
+	}
+}
+
 # workplace DIR: a new directory in DIR, or in the first above it that there is,
 # in which programs can be run. Downloads go there: /tmp is often mounted noexec.
 work=''
@@ -427,10 +441,11 @@ main() {
 			return
 		fi
 	fi
-	if ! workplace "$there"; then
-		# An image may be mounted noexec; the program that does the work can be elsewhere.
+	if [ -n "$root" ] && ! mine "$root" || ! workplace "$there"; then
+		# An image may be mounted noexec, or be open to all; the program that does
+		# the work can be elsewhere.
 		[ -n "$root" ] || fail "programs cannot be run in $at: it is mounted noexec" "mount it with exec (mount -o remount,exec), or install elsewhere"
-		workplace "${TMPDIR:-/tmp}" || workplace /var/tmp || fail "programs can be run neither in $root nor in ${TMPDIR:-/tmp}: both are mounted noexec" "set TMPDIR to a directory where they can"
+		workplace "${TMPDIR:-/tmp}" || workplace /var/tmp || fail "programs can be run neither in $root nor in ${TMPDIR:-/tmp}: they are mounted noexec, or open to all" "set TMPDIR to a directory where they can"
 	fi
 	bring "$host"
 	if [ "$target" != "$host" ]; then

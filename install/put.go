@@ -17,36 +17,36 @@ import (
 // A draft is written beside its place, and takes it when all drafts are there.
 type draft struct {
 	temp, real string
-	fresh      bool // nothing is in its place
+	fresh      bool   // nothing is in its place
+	old        string // a second name of what is in its place, while it is replaced
+	placed     bool
 }
 
 // putting is one installation while it goes on.
 type putting struct {
 	*Tree
-	drafts []draft
-	dirs   []string // that were made
-	report Report
-	note   record
+	looking bool // whether there is anything to do; nothing is written
+	drafts  []draft
+	dirs    []string // that were made
+	report  Report
+	note    record
 }
+
+// errWork ends a look that has found something to do.
+var errWork = errors.New("something is to be done")
 
 // Put makes the tree have all of a plan. Either it does, or nothing is changed:
 // everything is written beside its place first. What an earlier plan put there,
 // and this one has no more, goes.
 func (t *Tree) Put(plan Plan) (Report, error) {
-	old, _, err := t.readRecord(plan.Record)
+	p := &putting{Tree: t, looking: true}
+	old, err := p.draft(plan)
+	if errors.Is(err, errWork) {
+		p = &putting{Tree: t}
+		old, err = p.work(plan)
+	}
 	if err != nil {
 		return Report{}, err
-	}
-	p := &putting{Tree: t, note: record{Dirs: old.Dirs}}
-	if err := p.draft(plan, old); err != nil {
-		p.undo()
-		return Report{}, err
-	}
-	for _, d := range p.drafts {
-		if err := t.root.Rename(d.temp, d.real); err != nil {
-			p.undo()
-			return Report{}, &Problem{Text: t.Name(d.real), Err: err}
-		}
 	}
 	for _, dir := range p.touched() {
 		if err := t.flush(dir); err != nil {
@@ -61,8 +61,37 @@ func (t *Tree) Put(plan Plan) (Report, error) {
 	return p.report, nil
 }
 
-// draft writes everything that is not there yet beside its place.
-func (p *putting) draft(plan Plan, old record) error {
+// work does all of a plan, or nothing.
+func (p *putting) work(plan Plan) (old record, err error) {
+	unlock, err := p.lock(path.Dir(plan.Record))
+	if err == nil {
+		old, err = p.draft(plan) // anew: another installation may have been at work until now
+		if err == nil {
+			err = p.place()
+		}
+		p.undraft()
+		unlock()
+	}
+	if err != nil {
+		for _, dir := range slices.Backward(p.dirs) {
+			_ = p.root.Remove(dir)
+		}
+	}
+	return old, err
+}
+
+// draft writes everything that is not there yet beside its place. It returns the
+// record from before.
+func (p *putting) draft(plan Plan) (record, error) {
+	old, _, err := p.readRecord(plan.Record)
+	if err == nil {
+		p.note.Dirs = slices.Clone(old.Dirs)
+		err = p.draftAll(plan, old)
+	}
+	return old, err
+}
+
+func (p *putting) draftAll(plan Plan, old record) error {
 	for _, item := range plan.Items {
 		before, known := old.find(item.Path)
 		e, err := p.draftItem(item, before, known)
@@ -153,7 +182,7 @@ func (p *putting) draftItem(item Item, before entry, known bool) (entry, error) 
 			return e, nil
 		}
 		// A mode that was changed is theirs, too.
-		if is == wanted && (item.Yours || info.Mode().Perm() == item.Mode) {
+		if is == wanted && (item.Yours || info.Mode() == item.Mode && ours(info)) {
 			p.report.Same = append(p.report.Same, item.Path)
 			return e, nil
 		}
@@ -175,7 +204,17 @@ func (i Item) sum() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
+// sumOf is the SHA-256 of a file; empty, which no file has, for what is none, or
+// is larger than anything of ours: an image may hold pipes, and files without an
+// end.
 func (t *Tree) sumOf(real string) (string, error) {
+	info, err := t.root.Lstat(real)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxProgram {
+		return "", nil
+	}
 	f, err := t.root.Open(real)
 	if err != nil {
 		return "", err
@@ -203,6 +242,9 @@ func (p *putting) file(item Item, wanted string) error {
 			p.report.Same = append(p.report.Same, item.Path)
 			return nil
 		}
+	}
+	if p.looking {
+		return errWork
 	}
 	if err := p.makeDir(path.Dir(real)); err != nil {
 		return err
@@ -244,6 +286,9 @@ func (p *putting) file(item Item, wanted string) error {
 }
 
 func (p *putting) link(item Item, real string, fresh bool) error {
+	if p.looking {
+		return errWork
+	}
 	if err := p.makeDir(path.Dir(real)); err != nil {
 		return err
 	}
@@ -258,10 +303,44 @@ func (p *putting) link(item Item, real string, fresh bool) error {
 // begin notes a draft; what an installation that was killed left in its place
 // goes.
 func (p *putting) begin(real string, fresh bool) draft {
-	d := draft{path.Join(path.Dir(real), "."+path.Base(real)+".nimbus-new"), real, fresh}
+	beside := path.Join(path.Dir(real), "."+path.Base(real)+".nimbus-")
+	d := draft{temp: beside + "new", real: real, fresh: fresh}
 	_ = p.root.Remove(d.temp)
+	_ = p.root.Remove(beside + "old")
 	p.drafts = append(p.drafts, d)
 	return d
+}
+
+// place gives all drafts their places, or none. What is replaced has a second
+// name until then, where the file system can do that.
+func (p *putting) place() error {
+	for i := range p.drafts {
+		d := &p.drafts[i]
+		if old := strings.TrimSuffix(d.temp, "new") + "old"; !d.fresh && p.root.Link(d.real, old) == nil {
+			d.old = old
+		}
+	}
+	for i := range p.drafts {
+		d := &p.drafts[i]
+		if err := p.root.Rename(d.temp, d.real); err != nil {
+			p.putBack()
+			return &Problem{Text: p.Name(d.real), Err: err, Fix: "is it mounted by itself, or made immutable (lsattr)? Nothing was changed"}
+		}
+		d.placed = true
+	}
+	return nil
+}
+
+// putBack gives what was in the places of drafts its place again.
+func (p *putting) putBack() {
+	for _, d := range p.drafts {
+		switch {
+		case d.placed && d.fresh:
+			_ = p.root.Remove(d.real)
+		case d.placed && d.old != "":
+			_ = p.root.Rename(d.old, d.real)
+		}
+	}
 }
 
 func (p *putting) will(name string, fresh bool) {
@@ -282,6 +361,8 @@ func (p *putting) makeDir(real string) error {
 		return &Problem{Text: p.Name(real) + " is no directory", Fix: "remove it, or move it away"}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
+	case p.looking:
+		return errWork
 	}
 	if err := p.makeDir(path.Dir(real)); err != nil {
 		return err
@@ -293,13 +374,13 @@ func (p *putting) makeDir(real string) error {
 	return p.root.Chmod(real, 0o755) // whatever the umask took away
 }
 
-// undo takes back what was drafted.
-func (p *putting) undo() {
+// undraft removes what lies beside the places.
+func (p *putting) undraft() {
 	for _, d := range p.drafts {
 		_ = p.root.Remove(d.temp)
-	}
-	for _, dir := range slices.Backward(p.dirs) {
-		_ = p.root.Remove(dir)
+		if d.old != "" {
+			_ = p.root.Remove(d.old)
+		}
 	}
 }
 
@@ -325,6 +406,11 @@ func (t *Tree) Remove(name string) (Report, error) {
 	if err != nil || !found {
 		return report, err
 	}
+	unlock, err := (&putting{Tree: t}).lock(path.Dir(name))
+	if err != nil {
+		return report, err
+	}
+	defer unlock()
 	shared, err := t.others(name)
 	if err != nil {
 		return report, &Problem{Text: t.Name(path.Dir(name)), Err: err}
@@ -336,6 +422,7 @@ func (t *Tree) Remove(name string) (Report, error) {
 	if err := t.drop(name, &report); err != nil {
 		return report, err
 	}
+	unlock() // or its directory would not go
 	// The deepest first; what is in use stays.
 	slices.SortFunc(r.Dirs, func(a, b string) int { return strings.Compare(b, a) })
 	for _, dir := range slices.Compact(r.Dirs) {
@@ -441,7 +528,7 @@ func (t *Tree) rewrite(name, text string) error {
 	}
 	p := &putting{Tree: t}
 	d := p.begin(real, false)
-	defer p.undo()
+	defer p.undraft()
 	f, err := t.root.OpenFile(d.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ var shells = []struct {
 
 // core are the programs that every system has; each set of others is what a
 // system may have besides.
-const core = "sh uname od tr mkdir rm rmdir dirname cat cp chmod id grep tail mv sleep"
+const core = "sh uname od tr ls mkdir rm rmdir dirname cat cp chmod id grep tail mv sleep"
 
 // tools makes a directory with only these programs in it, to be the PATH;
 // "busybox:wget" is an applet.
@@ -475,6 +475,9 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 		{"full", full, "mount -t tmpfs -o size=64k x /opt", []string{"could not be fetched", "is there space left in /opt?", "left:\n"}},
 		{"not root", file, "mount -t tmpfs x /opt; chmod 755 /opt; as='setpriv --reuid=65534 --regid=65534 --clear-groups'", []string{"cannot write to /opt: Permission denied", "hint: run this as root", "left:\n"}},
 		{"noexec image", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /mnt; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"called: nimbus agent install --root /mnt\n", "left: bin\n"}},
+		{"open image", file, "mount -t tmpfs x /opt; chmod 777 /mnt; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"called: nimbus agent install --root /mnt\n", "left: bin\n"}},
+		{"open image, noexec /tmp", file, "mount -t tmpfs x /opt; chmod 777 /mnt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"neither in /mnt nor in /tmp", "open to all", "left: bin\n"}},
+		{"image, noexec /tmp", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"called: ", "left: bin\n"}},
 		{"noexec image and /tmp", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /mnt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"neither in /mnt nor in /tmp", "left: bin\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

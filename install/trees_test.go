@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -386,4 +387,78 @@ func FuzzRecord(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// When a place cannot be had after others were given, those are given back. (A
+// directory that is not empty stands for a file that is mounted by itself.)
+func TestAPlaceThatCannotBeHad(t *testing.T) {
+	dir := build(t)
+	put(t, dir, "1")
+	tree := opened(t, dir)
+	before := listing(t, dir)
+	p := &putting{Tree: tree}
+	plan, _, err := Agent(tree, elf(amd64, "2"), true)
+	must(t, err)
+	plan.Items = append(plan.Items, Item{Path: "opt/nimbus/new", Mode: 0o644, Text: []byte("x")}, Item{Path: "etc/taken", Mode: 0o644, Text: []byte("x")})
+	if _, err := p.draft(plan); err != nil {
+		t.Fatal(err)
+	}
+	must(t, os.MkdirAll(filepath.Join(dir, "etc/taken/in"), 0o755))
+	if err := p.place(); err == nil || !strings.Contains(err.Error(), "etc/taken") {
+		t.Errorf("%v", err)
+	}
+	p.undraft()
+	must(t, os.RemoveAll(filepath.Join(dir, "etc/taken")))
+	for _, made := range p.dirs {
+		must(t, os.Remove(filepath.Join(dir, made)))
+	}
+	if got := listing(t, dir); got != before {
+		t.Errorf("now\n%s\nbefore\n%s", got, before)
+	}
+}
+
+// The same program that anybody could change, or that makes its caller root, is
+// not the same.
+func TestOpenProgram(t *testing.T) {
+	dir := build(t)
+	put(t, dir, "1")
+	program := filepath.Join(dir, Home, "bin/nimbus")
+	for _, spoil := range []func() error{
+		func() error { return os.Chmod(program, 0o777) },
+		func() error { return os.Chmod(program, 0o755|fs.ModeSetuid) },
+		func() error {
+			if os.Geteuid() != 0 {
+				return os.Chmod(program, 0o700)
+			}
+			return os.Chown(program, 12345, 12345)
+		},
+	} {
+		must(t, spoil())
+		put(t, dir, "1")
+		info, err := os.Stat(program)
+		must(t, err)
+		if info.Mode() != 0o755 || !ours(info) {
+			t.Errorf("%v, ours %v", info.Mode(), ours(info))
+		}
+	}
+}
+
+// What lies in an image in the place of ours, or is called ours by its record,
+// is not read when it has no end, or no beginning.
+func TestEndlessFiles(t *testing.T) {
+	dir := build(t)
+	put(t, dir, "1")
+	program, script := filepath.Join(dir, Home, "bin/nimbus"), filepath.Join(dir, scriptsDir, "problem.sh")
+	must(t, os.Truncate(program, 7<<40))
+	must(t, os.Truncate(script, 7<<40))
+	report, _ := put(t, dir, "1")
+	if !slices.Contains(report.Replaced, "opt/nimbus/bin/nimbus") || !slices.Contains(report.Kept, scriptsDir+"/problem.sh") {
+		t.Errorf("%+v", report)
+	}
+	must(t, os.Remove(script))
+	must(t, syscall.Mkfifo(script, 0o600))
+	report, err := opened(t, dir).Remove(AgentRecord)
+	if err != nil || !slices.Contains(report.Kept, scriptsDir+"/problem.sh") {
+		t.Errorf("%+v, %v", report, err)
+	}
 }

@@ -35,6 +35,9 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 		return nil
 	}
 	for _, name := range []string{l.Hosts, l.KnownHosts} {
+		if t.special(within(name)) {
+			continue
+		}
 		changed, err := t.strip(name)
 		if err != nil || changed {
 			if err := did(name, err); err != nil {
@@ -65,6 +68,9 @@ func (t *Tree) Wipe(l Left) ([]string, error) {
 		}
 	}
 	for _, name := range []string{l.Log, l.Log + ".1", l.Bootstrap} {
+		if t.special(within(name)) { // settings may say /dev/null
+			continue
+		}
 		if err := did(name, t.remove(within(name))); err != nil {
 			return done, err
 		}
@@ -99,6 +105,13 @@ func (t *Tree) ownScripts(dir string) error {
 	}
 	t.aside = false
 	return t.root.RemoveAll(path.Join(real, ".pack"))
+}
+
+// special tells whether a name leads to what is neither a file nor a directory:
+// nothing was ever left in that.
+func (t *Tree) special(name string) bool {
+	info, err := t.root.Lstat(t.leads(name))
+	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
 }
 
 // within makes an absolute path one of the tree.

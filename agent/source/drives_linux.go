@@ -3,6 +3,7 @@ package source
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -18,11 +19,17 @@ func ThisMachine() Drives {
 	}
 }
 
-// mount shows a drive in a directory that nobody else can enter. Nothing on it
-// is executed, no device on it is one, and no link on it leads out.
+// mount shows a drive below a directory that nobody else can enter: a drive that
+// is mounted has its own idea of who may read it. Nothing on it is executed, no
+// device on it is one, and no link on it leads out.
 func mount(device, filesystem string, read func(tree fs.FS) error) (err error) {
-	dir, err := os.MkdirTemp("/run", "nimbus-drive-")
+	private, err := os.MkdirTemp("/run", "nimbus-drive-")
 	if err != nil {
+		return err
+	}
+	defer os.Remove(private)
+	dir := filepath.Join(private, "drive")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	defer os.Remove(dir)

@@ -60,7 +60,7 @@ func (s *Server) download(c *call) error {
 			Hint: "whoever runs this broker can put builds of a release (make release) into its directory of downloads; its log says why one there is left out"}
 	}
 	defer build.Close()
-	if !s.downloads.open() {
+	if !s.downloads.open(neighbourhood(c.RemoteAddr)) {
 		return &wire.Error{Code: wire.Unavailable, Message: "too many wait for a download", Hint: "try again later"}
 	}
 	content := s.downloads.pace(c, io.NewSectionReader(build, 0, build.Size))
@@ -112,6 +112,8 @@ type paced struct {
 	io.ReadSeeker
 	queue   *queue
 	turn    *turn // nil until something is read: HEAD needs none
+	since   time.Time
+	taken   int64 // since then
 	from    string
 	ctx     context.Context
 	control *http.ResponseController
@@ -139,7 +141,7 @@ func (p *paced) Read(b []byte) (int, error) {
 	_ = p.control.SetWriteDeadline(time.Now().Add(standstill))
 	select {
 	case <-p.turn.come:
-		return p.ReadSeeker.Read(b)
+		return p.take(b)
 	default:
 	}
 	if err := p.control.Flush(); err != nil {
@@ -158,10 +160,26 @@ func (p *paced) Read(b []byte) (int, error) {
 	return p.ReadSeeker.Read(b)
 }
 
+// take reads while it is this download's turn, which may end by that.
+func (p *paced) take(b []byte) (int, error) {
+	switch now := time.Now(); {
+	case p.since.IsZero():
+		p.since = now
+	case now.Sub(p.since) >= turnTime:
+		turn := p.queue.again(p.turn, p.taken)
+		if p.since, p.taken = now, 0; turn != p.turn {
+			p.turn, p.since = turn, time.Time{}
+		}
+	}
+	n, err := p.ReadSeeker.Read(b)
+	p.taken += int64(n)
+	return n, err
+}
+
 // done lets the next one in.
 func (p *paced) done() {
 	if p.turn != nil {
 		p.queue.leave(p.turn)
 	}
-	p.queue.close()
+	p.queue.close(p.from)
 }

@@ -47,13 +47,16 @@ func TestQueue(t *testing.T) {
 			t.Errorf("other %d: %v", i, come(turn))
 		}
 	}
-	// The longest waiting comes first: the greedy one's share was not used up.
+	// First comes whose neighbourhood has the fewest, whoever has waited longer.
 	q.leave(greedy[0])
-	if !come(greedy[downloadsFrom]) || come(others[downloadsAtOnce-downloadsFrom]) {
+	if come(greedy[downloadsFrom]) || !come(others[downloadsAtOnce-downloadsFrom]) {
 		t.Error("the wrong one came")
 	}
+	for _, turn := range others[downloadsAtOnce-downloadsFrom+1:] {
+		q.leave(turn)
+	}
 	q.leave(others[0])
-	if come(greedy[downloadsFrom+1]) || !come(others[downloadsAtOnce-downloadsFrom]) {
+	if !come(greedy[downloadsFrom]) {
 		t.Error("the wrong one came")
 	}
 	// One that goes away while it waits takes nobody's turn.
@@ -61,20 +64,113 @@ func TestQueue(t *testing.T) {
 	for _, turn := range append(greedy[1:downloadsFrom+1:downloadsFrom+1], greedy[downloadsFrom+2:]...) {
 		q.leave(turn)
 	}
-	for _, turn := range others[1:] {
+	for _, turn := range others[1 : downloadsAtOnce-downloadsFrom+1] {
 		q.leave(turn)
 	}
 	if q.running != 0 || len(q.waiting) != 0 || len(q.from) != 0 {
 		t.Errorf("left: %d running, %d waiting, from %v", q.running, len(q.waiting), q.from)
 	}
-	for range downloadsOpen {
-		if !q.open() {
-			t.Fatal("not open")
+	for _, from := range []string{"greedy", "other"} {
+		for range downloadsOpenFrom {
+			if !q.open(from) {
+				t.Fatal("not open")
+			}
+		}
+		if q.open(from) {
+			t.Error("no end")
 		}
 	}
-	if q.open() {
+	if q.open("a third") {
 		t.Error("no end")
 	}
+	for _, from := range []string{"greedy", "other"} {
+		for range downloadsOpenFrom {
+			q.close(from)
+		}
+	}
+	if q.opened != 0 || len(q.openFrom) != 0 || !q.open("a third") {
+		t.Errorf("open: %d, %v", q.opened, q.openFrom)
+	}
+}
+
+// A turn does not last for ever where others wait: not one that takes next to
+// nothing, and not one of many.
+func TestLongTurns(t *testing.T) {
+	for name, c := range map[string]struct {
+		mine  int // of the neighbourhood whose turn it is
+		taken int64
+		stays bool
+	}{
+		"one of many":           {downloadsFrom, 100 * turnLeast, false},
+		"the only one":          {1, turnLeast, true},
+		"next to nothing taken": {1, turnLeast - 1, false},
+	} {
+		var q queue
+		long := q.enter("long")
+		for range c.mine - 1 {
+			q.enter("long")
+		}
+		for i := range downloadsAtOnce - c.mine {
+			q.enter(fmt.Sprint(i))
+		}
+		if got := q.again(long, 0); got != long {
+			t.Errorf("%s: it ended, and nobody waits", name)
+		}
+		other := q.enter("other")
+		next := q.again(long, c.taken)
+		if stays := next == long; stays != c.stays {
+			t.Errorf("%s: stays %v", name, stays)
+		}
+		select {
+		case <-other.come:
+			if c.stays {
+				t.Errorf("%s: both have come", name)
+			}
+		default:
+			if !c.stays {
+				t.Errorf("%s: the other one still waits", name)
+			}
+		}
+		q.leave(other)
+		select {
+		case <-next.come:
+		default:
+			t.Errorf("%s: its turn does not come again", name)
+		}
+	}
+}
+
+// Callers who take their time keep a full broker from nobody: the others are
+// served after a while, and they too in the end.
+func TestSlowDownloadsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		content := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+		_, client := server(t, content)
+		slow, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range downloadsFrom { // all of these tests' callers are neighbours
+			body := fetch(t, client)
+			all.Go(func() {
+				defer body.Close()
+				for slow.Err() == nil {
+					if _, err := io.CopyN(io.Discard, body, 1<<10); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		}
+		synctest.Wait()
+		begin := time.Now()
+		body := fetch(t, client)
+		got, err := io.ReadAll(body)
+		body.Close()
+		if waited := time.Since(begin); err != nil || !bytes.Equal(got, content) || waited > turnTime+standstill {
+			t.Errorf("%d bytes after %v, %v", len(got), waited, err)
+		}
+		stop()
+		all.Wait()
+	})
 }
 
 func TestNeighbourhood(t *testing.T) {
@@ -260,8 +356,8 @@ func TestWaitingDownload(t *testing.T) {
 		if err != nil || response.ContentLength != int64(len(content)) {
 			t.Errorf("%v, %v", response, err)
 		}
-		for range downloadsOpen {
-			s.downloads.open()
+		for i := range downloadsOpen {
+			s.downloads.open(fmt.Sprint(i % 2))
 		}
 		response, err = client.Get("http://broker/download/" + software.Name(software.Own()))
 		if err != nil {

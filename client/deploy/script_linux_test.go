@@ -475,11 +475,50 @@ func TestTryAgain(t *testing.T) {
 	if info, err := os.Stat(g.at("var/nimbus")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Error(info, err)
 	}
+	if err := os.RemoveAll(g.at("run/nimbus")); err != nil { // a machine may be started again, to be mended
+		t.Fatal(err)
+	}
 	for _, want := range []string{"install\nlaunch --bootstrap /run/nimbus/bootstrap --rerun\n", "launch --bootstrap /run/nimbus/bootstrap\n"} {
 		g.put("opt/calls", "")
 		if code, stderr := g.run(s.userData(t, nil)); code != 0 || g.read("opt/calls") != want {
 			t.Errorf("%d, called %q\n%s", code, g.read("opt/calls"), stderr)
 		}
+	}
+}
+
+// Whoever runs the script by hand while cloud-init's is not done does no harm.
+func TestTwoScripts(t *testing.T) {
+	needNamespaces(t)
+	s := newStation(t)
+	first, second, done := make(chan bool), make(chan bool), make(chan bool)
+	half := func(begun, other chan bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(program)))
+			_, _ = w.Write([]byte(program[:len(program)/2]))
+			_ = http.NewResponseController(w).Flush()
+			close(begun)
+			<-other
+			_, _ = w.Write([]byte(program[len(program)/2:]))
+		}
+	}
+	s.answers = []http.HandlerFunc{half(first, second), half(second, done)}
+	g := newGuest(t, "dash", "sha256sum", "curl")
+	data := s.userData(t, nil)
+	run := func() {
+		if code, stderr := g.run(data); code != 0 {
+			t.Errorf("%d, %s", code, stderr)
+		}
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer close(done)
+		run()
+	})
+	<-first
+	run()
+	all.Wait()
+	if calls := strings.Count(g.read("opt/calls"), "launch "); s.asked != 2 || calls != 2 || !slices.Equal(g.left(), []string{"nimbus"}) {
+		t.Errorf("asked %d times, launched %d times, left %v", s.asked, calls, g.left())
 	}
 }
 

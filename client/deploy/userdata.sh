@@ -13,15 +13,17 @@ main() {
 	umask 022
 	unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY
 	run=/run/nimbus opt=/opt/nimbus
-	bin=$opt/bin/nimbus new=$opt/bin/.nimbus.new # beside it: /tmp may be noexec
+	# Beside it: /tmp may be noexec. A name of its own: this may run twice at once.
+	bin=$opt/bin/nimbus new=$opt/bin/.nimbus.new.$$
 	trap 'rm -f $new' EXIT
 	trap 'exit 143' HUP INT TERM
 	(
 		umask 077
-		mkdir -p $run && rm -f $run/bootstrap
-		cat >$run/bootstrap <<'NIMBUS-BOOTSTRAP'
+		mkdir -p $run
+		cat >$run/new.$$ <<'NIMBUS-BOOTSTRAP'
 {document}
 NIMBUS-BOOTSTRAP
+		mv -f $run/new.$$ $run/bootstrap
 		printf %b "$(field ca)" >$run/ca
 	) || fail "cannot write to $run"
 	id=$(field broker_id)
@@ -44,8 +46,9 @@ NIMBUS-BOOTSTRAP
 		rm -f $new
 	fi
 	set --
-	[ ! -e $run/failed ] || set -- --rerun # the broker was told that it failed
-	rm -f $run/failed
+	failed=/var/lib/nimbus/$(field context)/failed
+	[ ! -e $failed ] || set -- --rerun # the broker was told that it failed
+	rm -f $failed
 	$opt/ctx/launch.sh --bootstrap $run/bootstrap "$@"
 	code=$?
 	[ $code != 5 ] || code=0 # another agent is at work here
@@ -103,7 +106,7 @@ fetch() {
 		[ $round = 0 ] || sleep 5
 		round=$((round + 1)) final=$((final + 1))
 		for url in $urls; do
-			(get "$url") >$run/said 2>&1
+			why=$(get "$url" 2>&1)
 			code=$?
 			got=$(sum $new)
 			if [ "$got" = "$want" ]; then
@@ -111,7 +114,7 @@ fetch() {
 				from=$new
 				return
 			fi
-			why=$(tr -s '\n\t ' ' ' <$run/said | cut -c 1-200)
+			why=$(echo "$why" | tr -s '\n\t ' ' ' | cut -c 1-200)
 			case "$code $why" in
 			0*) why="this is not the agent: its SHA-256 is $got, not $want" ;;
 			*'handshake fail'*) why="$why: install curl" ;; # TLS of busybox
@@ -145,7 +148,7 @@ fail() {
 		umask 077
 		mkdir -p ${claim%/*}
 		echo $secret >$claim
-		touch $run/failed
+		touch ${claim%/*}/failed
 		break
 	done
 	exit 3

@@ -6,12 +6,19 @@
 #                      machine is in another context now (NIMBUS_OLD_CONTEXT)
 set -eu
 
+# setting NAME DEFAULT: what the agent's settings say.
+setting() {
+    value=$(sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*[\"']\([^\"']*\)[\"'].*/\1/p" "${NIMBUS_CONFIG:-/opt/nimbus/ctx/ctx.conf}" 2>/dev/null | tail -n 1)
+    echo "${value:-$2}"
+}
+
 hosts=${NIMBUS_HOSTS_FILE:-/etc/hosts}
-known=${NIMBUS_KNOWN_HOSTS:-/etc/ssh/ssh_known_hosts}
-equiv=${NIMBUS_HOSTS_EQUIV:-/etc/hosts.equiv}
+known=${NIMBUS_KNOWN_HOSTS:-$(setting known_hosts /etc/ssh/ssh_known_hosts)}
+equiv=${NIMBUS_HOSTS_EQUIV:-$(setting hosts_equiv /etc/hosts.equiv)}
 testdir=${NIMBUS_TESTDIR:-/opt/nimbus/ctx-test}
-state=${NIMBUS_STATE_DIR:-/var/lib/nimbus}
-log=${NIMBUS_LOG_FILE:-/opt/nimbus/ctxlog.txt}
+state=${NIMBUS_STATE_DIR:-$(setting state_dir /var/lib/nimbus)}
+log=${NIMBUS_LOG_FILE:-$(setting log_file /opt/nimbus/ctxlog.txt)}
+bootstrap=$(setting bootstrap_file /var/lib/nimbus/bootstrap)
 scripts=${NIMBUS_SCRIPTS_DIR:-$(cd "$(dirname "$0")" && pwd)}
 
 if [ "${1:-}" != --image ] && [ -z "${NIMBUS_OLD_CONTEXT:-}" ]; then
@@ -22,6 +29,7 @@ fi
 # Removes our block from a file; a file without one is not touched, and a
 # begin without its end takes no foreign line with it.
 strip() {
+    [ -f "$1" ] || return 0
     grep -qs '^# nimbus begin$' "$1" || return 0
     new=$(mktemp "$1.XXXXXX")
     cp -p "$1" "$new"
@@ -36,7 +44,10 @@ strip() {
 
 strip "$hosts"
 strip "$known"
-[ -s "$known" ] || rm -f "$known" # it was made for our block
+# An empty one was made for our block. Settings may say /dev/null.
+if [ -f "$known" ] && [ ! -s "$known" ]; then
+    rm -f "$known"
+fi
 if [ -e "$equiv.before-nimbus" ]; then
     mv -f "$equiv.before-nimbus" "$equiv"
 fi
@@ -44,8 +55,13 @@ rm -rf "$testdir"
 
 # The agent's memory of contexts holds secrets and must not get into an image.
 if [ "${1:-}" = --image ]; then
-    rm -rf "$state"
-    rm -f "$log" "$log.1"
+    # Settings may be wrong: no agent has ever worked in a directory without lock.
+    if [ -e "$state/lock" ] || [ "$state" = "${NIMBUS_STATE_DIR:-/var/lib/nimbus}" ]; then
+        rm -rf "$state"
+    fi
+    for file in "$log" "$log.1" "$bootstrap"; do
+        [ ! -f "$file" ] || rm -f "$file"
+    done
 
     # What came with a launch lies over this machine's own scripts, which are
     # kept beside. Interrupted here, the agent does the rest in the next context.
