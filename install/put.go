@@ -367,7 +367,9 @@ func (p *putting) makeDir(real string) error {
 	if err := p.makeDir(path.Dir(real)); err != nil {
 		return err
 	}
-	if err := p.root.Mkdir(real, 0o755); err != nil {
+	if err := p.root.Mkdir(real, 0o755); errors.Is(err, fs.ErrExist) {
+		return p.makeDir(real) // another installation was faster
+	} else if err != nil {
 		return err
 	}
 	p.dirs = append(p.dirs, real)
