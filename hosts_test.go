@@ -209,7 +209,7 @@ func TestFiveHosts(t *testing.T) {
 
 	// The same hosts for another launch, while they have one: no.
 	out, err := nimbus(home, run...).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "0 of the 2 hosts for any workspace are free") {
+	if err == nil || !strings.Contains(string(out), "nothing was launched") || !strings.Contains(string(out), "hosts for any workspace: 2, in use: 2 (") || !strings.Contains(string(out), ".cluster-001") {
 		t.Errorf("hosts in use: %v\n%s", err, out)
 	}
 	if out := ok(t, home, "terminate", "--handle", "cluster-001"); !strings.Contains(out, fmt.Sprintf("worker-3: left root@%v:22, nothing of the launch is there any more", h.address(4))) {
@@ -233,12 +233,21 @@ func TestFiveHosts(t *testing.T) {
 		if !strings.Contains(out, agent) || !strings.Contains(out, "contextualized") {
 			t.Errorf("%q is missing from\n%s", agent, out)
 		}
-		ok(t, home, "terminate", "--handle", fmt.Sprintf("cluster-%03d", n+2))
+		if out := ok(t, home, "terminate", "--handle", fmt.Sprintf("cluster-%03d", n+2)); !strings.Contains(out, "the agent stays on these hosts (keep-agent)") {
+			t.Error(out)
+		}
 	}
 	for i := range h.instances {
-		h.must(t, i, "/opt/nimbus/bin/nimbus agent install --uninstall; rmdir /opt/nimbus/bin /opt/nimbus")
+		h.must(t, i, "/opt/nimbus/bin/nimbus agent install --uninstall")
 	}
 	after("taking Nimbus away")
+
+	// So does the end of a launch that leaves nothing.
+	for n, more := range [][]string{{"--keep-agent"}, nil} {
+		ok(t, home, append(run, more...)...)
+		ok(t, home, "terminate", "--handle", fmt.Sprintf("cluster-%03d", n+4))
+	}
+	after("a launch that keeps nothing")
 }
 
 // hostDifference lists the lines that only one of two texts has.

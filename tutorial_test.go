@@ -130,7 +130,12 @@ func follow(t *testing.T, steps []step, uid int) {
 		return cmd
 	}
 	t.Cleanup(func() {
-		if text, err := as(program, "terminate", "--all").CombinedOutput(); err != nil {
+		end := []string{program, "terminate", "--all"}
+		lab := filepath.Join(home, "lab.toml")
+		if _, err := os.Stat(lab); err == nil { // its cloud is known there alone
+			end = append(end, "--conf", lab)
+		}
+		if text, err := as(end...).CombinedOutput(); err != nil {
 			t.Errorf("terminate --all: %v\n%s", err, text)
 		}
 	})

@@ -196,6 +196,9 @@ func takeOut(tree *install.Tree, left install.Left, out io.Writer) error {
 		return err
 	}
 	report, err := tree.Remove(install.AgentRecord)
+	if err == nil {
+		err = tree.RemoveKept()
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"nimbus/broker/cluster"
@@ -19,8 +20,12 @@ const (
 
 // doctorAdvice is for what can have many reasons.
 func (s *session) doctorAdvice(args ...string) string {
-	words := append([]string{s.env.program(), "doctor"}, args...)
-	return fmt.Sprintf("%q looks into it", strings.Join(words, " "))
+	return fmt.Sprintf("%q looks into it", s.doctorCommand(args...))
+}
+
+func (s *session) doctorCommand(args ...string) string {
+	words := append([]string{s.env.program(), "doctor"}, readableWords(slices.Concat(s.extra, args))...)
+	return strings.Join(words, " ")
 }
 
 // pathAdvice is for a file that cannot be read: what else is there whose name

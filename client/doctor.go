@@ -16,8 +16,9 @@ var doctorHelp = helpText{"find out what would keep a launch from working", `Usa
 
 Looks at this machine, the settings, the files that Nimbus keeps, the cloud and
 the broker, and says of each whether it will do: ok, info (neither good nor bad),
-warn (some things will not work) or fail (nothing will), with what to do about
-it. It changes nothing and starts nothing.
+warn (some things will not work) or fail (a launch will not), with what to do
+about it. A host that a launch would be refused for is a fail. It changes nothing
+and starts nothing.
 
 Examples:
   nimbus doctor

@@ -203,6 +203,7 @@ func TestDoctor(t *testing.T) {
 
 		{"what the cloud says", func(s *sick) { s.machine.clouds = warn("do this", "net\x1b[31mworks") }, `warn  cloud "local": net?[31mworks - do this`},
 		{"a cloud", func(*sick) {}, `ok    cloud "local": can be used`},
+		{"a cloud that fails", func(s *sick) { s.machine.clouds = fail("mend it", "a host is down") }, "fail  cloud \"local\": a host is down - mend it\ninfo  your own broker"},
 		{"no cloud", func(s *sick) {
 			s.env.OpenCloud = func(string, settings.Settings) (cloud.Driver, error) { return nil, errors.New("needs\nroot") }
 		}, `fail  cloud "local": needs root - `},

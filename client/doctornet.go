@@ -20,11 +20,17 @@ import (
 func checkCloud(ctx context.Context, p *patient) []cloud.Finding {
 	name := p.settings.Cloud
 	all := p.machine.cloud(ctx, name, p.settings)
+	failed := false
 	for i := range all {
 		all[i].Text = fmt.Sprintf("cloud %q: %s", name, all[i].Text)
+		all[i].Advice = p.asTyped(all[i].Advice)
+		failed = failed || all[i].Level == cloud.Fail
 	}
 	if _, err := p.cloud(name); err != nil {
 		return append(all, fail("mend that, or choose another with --cloud NAME", "%v", err)...)
+	}
+	if failed {
+		return all
 	}
 	return append(all, fine("cloud %q: can be used", name)...)
 }

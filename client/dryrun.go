@@ -145,6 +145,9 @@ func (s *session) dryRun(ctx context.Context, o runOptions) error {
 		s.out.warn("Warning: %s\n", warning)
 	}
 	s.out.print("%s", printable(d.text()))
+	if s.overSSH(d.Cloud) {
+		s.out.print("\nNo host was asked. To log in to each and look: %s\n", s.doctorCommand(s.cloudOptions(d.Cloud)...))
+	}
 	s.out.print("\nTo launch it, leave --dry-run out.\n")
 	return nil
 }
@@ -239,7 +242,7 @@ func (d *DryRun) text() string {
 	if len(d.Limits) > 0 {
 		b.WriteString("\nRoom:\n")
 		for _, l := range d.Limits {
-			fmt.Fprintf(&b, "  - %d of %d %s\n", l.Asked, l.Most, l.What)
+			fmt.Fprintf(&b, "  - %s: %d of %d\n", l.What, l.Asked, l.Most)
 		}
 	}
 	b.WriteString("\nContext broker: ")

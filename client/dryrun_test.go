@@ -49,7 +49,7 @@ func TestDryRun(t *testing.T) {
 		w.expect(0, []string{"run", "--dry-run", "--cluster", w.path("ready.xml"), "--hours", "2"},
 			"Dry run: nothing is launched. cluster-001 would be, in cloud \"local\" (driver local):",
 			"back: 2 instances, image 'demo-image'\n  - back-0.cluster-001 to back-1.cluster-001\n  - publicnic in network \"public\", its host key will be trusted\n  - user data: about ",
-			"Room:\n  - 3 of 10 NICs\n",
+			"Room:\n  - NICs: 3 of 10\n",
 			"Context broker: your own, started when it is needed ("+w.path("state/broker")+")",
 			"Ends: "+time.Now().Add(2*time.Hour).Local().Format("2006-01-02 15:04:05"),
 			"SSH key: "+w.path("state/ssh/id_ed25519.pub")+" (it would be made)",

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"nimbus/broker/cluster"
 	"nimbus/broker/wire"
 	"nimbus/client/deploy"
 	"nimbus/client/history"
@@ -99,6 +100,10 @@ func (r *run) loginText() string {
 		if i == most {
 			fmt.Fprintf(&b, "  and %d more: %s\n", len(logins)-most, r.command("nodes", "--handle", r.launch.Handle))
 			break
+		}
+		if strings.HasSuffix(l.Command, " "+l.Node) {
+			fmt.Fprintf(&b, "  %s\n", l.Command) // which says it already
+			continue
 		}
 		fmt.Fprintf(&b, "  %-*s  # %s\n", width, l.Command, l.Node)
 	}
@@ -277,8 +282,28 @@ func (r *run) goOnText() string {
 	case len(r.status.Failures) == 0:
 		return fmt.Sprintf("To go on waiting for it:\n  %s\n", r.command("resume", "--handle", handle))
 	}
-	return fmt.Sprintf("To see why it failed, run the scripts again when they are mended there, and finish the run:\n  %s\n  %s\n  %s\n",
-		r.command("logs", "--handle", handle, r.status.Failures[0].Node), r.command("rerun", "--handle", handle, "--failed"), r.command("resume", "--handle", handle))
+	steps := []string{r.command("logs", "--handle", handle, r.status.Failures[0].Node)}
+	if words := r.mendWords(&r.status.Failures[0]); words != nil {
+		steps = append(steps, r.command("cp", words...))
+	}
+	steps = append(steps, r.command("rerun", "--handle", handle, "--failed"), r.command("resume", "--handle", handle))
+	return fmt.Sprintf("To see why it failed, mend the script and bring it there, run the scripts again, and finish the run:\n  %s\n", strings.Join(steps, "\n  "))
+}
+
+// mendWords bring a better script to where one failed; nil: it was none. Where
+// it travelled with the launch, it is known where it lies here.
+func (r *run) mendWords(f *wire.Failure) []string {
+	script, _, _ := strings.Cut(f.Step, " ")
+	phase, file, is := strings.Cut(script, "/")
+	dash := strings.LastIndexByte(f.Node, '-')
+	if !is || dash < 0 || cluster.CheckName(phase) != nil || cluster.CheckName(file) != nil { // a machine said it
+		return nil
+	}
+	workspace := f.Node[:dash]
+	if s := scriptsOf(r.scripts, workspace); s != nil && s.has(script) {
+		file = filepath.Join(s.Directory, script)
+	}
+	return []string{"--handle", r.launch.Handle, file, workspace + ":/opt/nimbus/ctx-scripts/" + phase + "/"}
 }
 
 // problem prints what went wrong, where it is seen in every format.

@@ -47,6 +47,7 @@ func (s *session) useHosts(file, hostKeys string, keepAgent, named bool) error {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("%s is for hosts that run already, and cloud %q has driver %q", option, name, c.Driver),
 			Advice: "name a cloud with driver ssh; without --cloud, --hosts FILE means the cloud \"ssh\""}
 	}
+	s.hostsGiven = true
 	if file != "" {
 		abs, err := filepath.Abs(s.env.expand(file))
 		if err != nil {
@@ -196,7 +197,7 @@ func (s *session) remember(ran *history.Run) error {
 	if err != nil {
 		return s.hostsFailure(err)
 	}
-	ran.Hosts = hostTexts(hosts)
+	ran.Hosts, ran.KeepAgent = hostTexts(hosts), c.KeepAgent
 	if c.HostsFile != "" {
 		ran.HostsFile, err = filepath.Abs(s.env.expand(c.HostsFile))
 	}
@@ -268,13 +269,37 @@ func (s *session) hostsFor(def *cluster.Definition) (hosts map[string][]ssh.Host
 	return hosts, strayHosts(hosts, def), nil
 }
 
+// hintHere is what an error knows to do, in the words of who typed options.
+func (s *session) hintHere(err error) string { return s.asTyped(hintOf(err)) }
+
+// asTyped names an option instead of a setting where options were typed.
+func (s *session) asTyped(hint string) string {
+	if !s.hostsGiven {
+		return hint
+	}
+	return strings.ReplaceAll(hint, ssh.AcceptNewSetting, "--host-keys accept-new")
+}
+
+// fewHostsAdvice is what to do when a definition gets too little: a section
+// whose name is misspelt comes first.
+func (s *session) fewHostsAdvice(def *cluster.Definition) string {
+	advice := s.roomAdvice(s.settings.Cloud)
+	if _, warnings, err := s.hostsFor(def); err == nil && len(warnings) > 0 {
+		advice = strings.Join(warnings, "; ") + "; or " + advice
+	}
+	return advice
+}
+
 // cloudAdvice is to look into what a cloud's error may come from.
-func (s *session) cloudAdvice(name string) string {
+func (s *session) cloudAdvice(name string) string { return s.doctorAdvice(s.cloudOptions(name)...) }
+
+// cloudOptions are what a doctor needs to know to look at a cloud.
+func (s *session) cloudOptions(name string) []string {
 	args := []string{"--cloud", name}
 	if file := s.settings.Clouds[name].HostsFile; file != "" {
 		args = append(args, "--hosts", file)
 	}
-	return s.doctorAdvice(args...)
+	return args
 }
 
 // roomAdvice is what to do when a cloud has too little room.
@@ -296,6 +321,10 @@ func (s *session) sayLeft(record history.Record) {
 		if !slices.Contains(gone, i.Node) {
 			s.sayLeftBy(i)
 		}
+	}
+	if record.Run != nil && record.Run.KeepAgent && len(record.Instances) > 0 {
+		s.out.say("  - the agent stays on %s (keep-agent). The end of a launch without --keep-agent takes it away, or on the host: %s agent install --uninstall\n",
+			map[bool]string{true: "that host", false: "these hosts"}[len(record.Instances) == 1], binaryThere)
 	}
 }
 
@@ -334,7 +363,7 @@ func hostList(hosts map[string][]ssh.Host, workspace string) string {
 		if text != "" {
 			text += ", then "
 		}
-		text += "any of the " + count(len(any), "host") + " that are for all workspaces"
+		text += map[bool]string{true: "the host that is", false: fmt.Sprintf("any of the %d hosts that are", len(any))}[len(any) == 1] + " for all workspaces"
 	}
 	return strings.TrimSpace(text)
 }

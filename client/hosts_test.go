@@ -78,9 +78,9 @@ func TestRunOnHosts(t *testing.T) {
 		mine := "10.0.0.1 " + hostKey(9) + "\n192.0.2.1 " + hostKey(8) + "\n"
 		w.write(".ssh/known_hosts", mine)
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--hosts", w.path("hosts.ini")},
-			"    https://127.0.0.1:8443\n", "cluster-001: contextualized",
+			"    https://127.0.0.1:8443  (through the SSH connections, to your own)\n", "cluster-001: contextualized",
 			"SSH trusts new key for front-0.cluster-001",
-			"To log in:\n  nimbus ssh --handle cluster-001 front-0  # front-0\n",
+			"To log in:\n  nimbus ssh --handle cluster-001 front-0\n",
 			"cluster-001 goes on until you end it:\n  nimbus terminate --handle cluster-001\n")
 		w.without("ssh ann@", "Made an SSH key")
 		c := w.last().Clouds["ssh"]
@@ -166,6 +166,7 @@ func TestHostsOfTheSettings(t *testing.T) {
 		w.write("c.toml", "cloud = \"lab\"\n[clouds.lab]\ndriver = \"ssh\"\nuser = \"debian\"\n[clouds.lab.hosts]\nfront = [\"10.0.0.1\"]\n\"*\" = [\"10.0.0.2\", \"ann@[fd00::3]:24\"]\nbak = [\"10.0.0.9\"]\n")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--conf", w.path("c.toml"), "--dry-run"},
 			"made of 10.0.0.1, then any of the 2 hosts that are for all workspaces", "Ends: when you end it",
+			"No host was asked. To log in to each and look: nimbus doctor --conf "+w.path("c.toml")+" --cloud lab\n",
 			`Warning: 1 host of workspace "bak": the cluster has no such workspace; did you mean "back"?`)
 		w.without("SSH key:")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--conf", w.path("c.toml")}, `did you mean "back"?`)
@@ -256,6 +257,77 @@ func TestTooFewHosts(t *testing.T) {
 		w.expect(2, []string{"run", "--cluster", w.path("hello.xml"), "--cloud", "ssh"}, "--hosts FILE says which hosts there are")
 		w.expect(0, []string{"run", "--cluster", w.path("hello.xml"), "--hosts", w.path("hosts.ini"), "--quantity", "back=1"})
 	})
+}
+
+// surveyedCloud has machines that can be looked at beforehand, and no way out.
+type surveyedCloud struct {
+	loggedIn
+	cloud cloud.Limiter
+	found func(cloud.Demand) error
+	shut  bool
+}
+
+func (c *surveyedCloud) Survey(_ context.Context, d cloud.Demand) error { return c.found(d) }
+func (c *surveyedCloud) Limits(ctx context.Context, d cloud.Demand) ([]cloud.Limit, error) {
+	return c.cloud.Limits(ctx, d)
+}
+func (c *surveyedCloud) Encloses() bool { return c.shut }
+
+// unknownKey is what a host with an unknown key is refused with.
+type unknownKey struct{}
+
+func (unknownKey) Error() string { return "root@10.0.0.1:22: its host key is not known" }
+func (unknownKey) Hint() string  { return "take it as it is: " + ssh.AcceptNewSetting }
+
+// What can be found before a launch has a name and a context leaves neither.
+func TestHostsAreLookedAtFirst(t *testing.T) {
+	inHostWorld(t, func(w *hostWorld) {
+		c := &surveyedCloud{cloud: w.cloud, loggedIn: loggedIn{endlessCloud{w.cloud, w.cloud, w.cloud, w.cloud, w.cloud, w.cloud}}}
+		w.change = func(env *Env) {
+			env.OpenCloud = func(string, settings.Settings) (cloud.Driver, error) { return c, nil }
+		}
+		c.found = func(d cloud.Demand) error {
+			if d.Groups["back"] != 2 {
+				t.Errorf("demand %+v", d)
+			}
+			return unknownKey{}
+		}
+		run := func(args ...string) []string {
+			return append([]string{"run", "--cluster", w.path("hello.xml")}, args...)
+		}
+		w.expect(2, run("--hosts", w.path("hosts.ini")), "Looking at 3 hosts.", "its host key is not known\nnothing was launched", "nimbus: hint: take it as it is: --host-keys accept-new")
+		w.write("c.toml", "cloud = \"ssh\"\n[clouds.ssh]\nhosts_file = \"~/hosts.ini\"\n")
+		w.write("hosts.ini", "[front]\n10.0.0.1\n[bakc]\n10.0.0.2\n10.0.0.3\n")
+		c.found = func(cloud.Demand) error { return errors.New("no route to host") }
+		w.expect(2, run("--conf", w.path("c.toml")), "nothing was launched", "nimbus doctor --conf "+w.path("c.toml")+" --cloud ssh --hosts '~/hosts.ini'")
+		w.cloud.OnLimits = func(cloud.Demand) ([]cloud.Limit, error) { return nil, cloud.ErrNoCapacity }
+		for _, more := range []string{"--quantity=back=2", "--dry-run"} {
+			w.expect(2, run("--hosts", w.path("hosts.ini"), more), "nothing was launched", `hint: 2 hosts of workspace "bakc": the cluster has no such workspace; did you mean "back"?; or add hosts to`)
+		}
+		w.cloud.OnLimits = nil
+		c.shut = true
+		for _, more := range []string{"--quantity=back=2", "--dry-run"} {
+			w.expect(1, run("--hosts", w.path("hosts.ini"), "--broker", "https://broker.example.org", more), "reach this machine and nothing else, not the broker https://broker.example.org; nothing was launched")
+		}
+		w.nothingLeft()
+		if entries, _ := os.ReadDir(w.path("state/history")); len(entries) > 0 {
+			t.Errorf("the history has %v", entries)
+		}
+	})
+}
+
+func TestHostList(t *testing.T) {
+	one, two := ssh.Host{Address: "10.0.0.1"}, ssh.Host{Name: "b", Address: "10.0.0.2"}
+	for want, hosts := range map[string]map[string][]ssh.Host{
+		"":                                    {"y": {one}},
+		"10.0.0.1":                            {"x": {one}},
+		"the host that is for all workspaces": {"*": {one}},
+		"b, then any of the 2 hosts that are for all workspaces": {"x": {two}, "*": {one, one}},
+	} {
+		if got := hostList(hosts, "x"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 func TestCopies(t *testing.T) {

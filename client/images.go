@@ -89,7 +89,7 @@ func missingScripts(c settings.Cloud, def *cluster.Definition, brought []*Script
 			switch {
 			case has("1-ipandhost/"+role.Name, "1-ipandhost/"+role.Name+".all", "4-restarts/"+role.Name):
 			case dir == "":
-				warnings = append(warnings, fmt.Sprintf("workspace %q requires the role %q, and %s has no script for it: 1-ipandhost/%s is called only if image %q has one", w.Name, role.Name, scripts.Directory, role.Name, w.Image))
+				warnings = append(warnings, fmt.Sprintf("workspace %q requires the role %q, and %s has no script for it: 1-ipandhost/%s is called only if image %q has one%s", w.Name, role.Name, scripts.Directory, role.Name, w.Image, scripts.meant(def, role.Name)))
 			default:
 				warnings = append(warnings, fmt.Sprintf("workspace %q requires the role %q, and image %q has no script for it: %s would be called", w.Name, role.Name, w.Image, filepath.Join(dir, "1-ipandhost", role.Name)))
 			}

@@ -171,8 +171,12 @@ func (r *run) createContext(ctx context.Context) (*wire.Created, error) {
 		return nil, err
 	}
 	r.out.say("\nContext Broker:\n")
+	way := ""
+	if r.tied() {
+		way = "  (through the SSH connections, to your own)"
+	}
 	for _, url := range created.Brokers {
-		r.out.say("    %s\n", url)
+		r.out.say("    %s%s\n", url, way)
 	}
 	r.out.say("\nCreated new context with broker.\n")
 	r.out.event(Event{Event: "context", Handle: r.launch.Handle, Text: created.ID})
@@ -320,7 +324,7 @@ func (r *run) begin(unlock func()) error {
 
 func (r *run) cloudError(err error) error {
 	f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", r.record.Cloud, err), Advice: r.cloudAdvice(r.record.Cloud)}
-	if hint := hintOf(err); hint != "" {
+	if hint := r.hintHere(err); hint != "" {
 		f.Advice = hint
 	}
 	if errors.Is(err, cloud.ErrNoCapacity) {

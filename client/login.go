@@ -28,8 +28,9 @@ var loginHelp = helpText{"store the key of an account at a broker", `Usage:
   nimbus login [--ca FILE] [--key FILE] URL
 
 Checks the key and stores it, readable by you alone. Without --key it is read
-from standard input. A broker with a certificate of its own making needs --ca:
-ca.pem and owner.key are in its data directory.
+from standard input, when the broker has answered and is trusted. A broker with
+a certificate of its own making needs --ca: ca.pem and owner.key are in its data
+directory.
 
 Examples:
   nimbus login https://broker.example.org:8443
@@ -72,6 +73,19 @@ func (env *Env) logIn(ctx context.Context, out *output, url, caFile, keyFile str
 			return err
 		}
 	}
+	failed := func(err error) error {
+		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %s; nothing was stored", url, brokerText(err)), Advice: loginAdvice(url, e.CA != "", err)}
+	}
+	if keyFile == "" { // nobody shall type a key for a broker that cannot be used
+		client, err := wire.NewClient(e)
+		if err != nil {
+			return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err)}
+		}
+		var answered *wire.Error
+		if _, err := client.Info(ctx); err != nil && !errors.As(err, &answered) {
+			return failed(err)
+		}
+	}
 	if e.Key, err = env.readKey(ctx, keyFile); err != nil {
 		return &Failure{Code: exitUsage, Text: fmt.Sprintf("login: %v", err), Advice: "--key FILE names a file with it; else it is read from standard input"}
 	}
@@ -85,7 +99,7 @@ func (env *Env) logIn(ctx context.Context, out *output, url, caFile, keyFile str
 	// A key that does not work is worth nothing: ask for what only an
 	// account may see.
 	if _, err := client.Contexts(ctx); err != nil {
-		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login at %s: %s; nothing was stored", url, brokerText(err)), Advice: loginAdvice(url, e.CA != "", err)}
+		return failed(err)
 	}
 	if err := env.storeLogin(e); err != nil {
 		return &Failure{Code: exitFailed, Text: fmt.Sprintf("login: %v", err)}

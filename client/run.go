@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -262,6 +263,9 @@ func (s *session) newRun(ctx context.Context, o runOptions) (*run, error) {
 	if err := s.remember(ran); err != nil {
 		return nil, err
 	}
+	if err := s.survey(ctx, driver, def); err != nil {
+		return nil, err
+	}
 	h, err := s.history()
 	if err != nil {
 		return nil, err
@@ -330,12 +334,31 @@ func (s *session) limits(ctx context.Context, driver cloud.Driver, def *cluster.
 	}
 	limits, err := limiter.Limits(ctx, deploy.Demand(def))
 	if errors.Is(err, cloud.ErrNoCapacity) {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err), Advice: s.roomAdvice(s.settings.Cloud)}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err), Advice: s.fewHostsAdvice(def)}
 	}
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v", s.settings.Cloud, err)}
+		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v: nothing was launched", s.settings.Cloud, err), Advice: cmp.Or(s.hintHere(err), s.cloudAdvice(s.settings.Cloud))}
 	}
 	return limits, nil
+}
+
+// survey finds out, where a cloud's machines are there already, whether the
+// launch could begin on them: before it has a name, and a context.
+func (s *session) survey(ctx context.Context, driver cloud.Driver, def *cluster.Definition) error {
+	surveyor, ok := driver.(cloud.Surveyor)
+	if !ok {
+		return nil
+	}
+	s.out.say("Looking at %s.\n\n", count(def.Instances(), "host"))
+	err := surveyor.Survey(ctx, deploy.Demand(def))
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	advice := cmp.Or(s.hintHere(err), s.cloudAdvice(s.settings.Cloud))
+	if errors.Is(err, cloud.ErrNoCapacity) {
+		advice = s.fewHostsAdvice(def)
+	}
+	return &Failure{Code: exitFailed, Text: fmt.Sprintf("cloud %q: %v\nnothing was launched", s.settings.Cloud, err), Advice: advice}
 }
 
 // readDefinition reads a cluster definition from a file, with the changes that

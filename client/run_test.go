@@ -370,8 +370,13 @@ func TestInstancesOfARunThatWasEnded(t *testing.T) {
 func TestKeptIsToBeMended(t *testing.T) {
 	inWorldThatFails(t, func(w *world) {
 		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--keep"},
-			"To log in:\n  ssh root@192.0.2.3  # back-1\n  ssh root@192.0.2.1  # front-0\n",
-			"run the scripts again when they are mended there, and finish the run:\n  nimbus logs --handle cluster-001 back-1\n  nimbus rerun --handle cluster-001 --failed\n  nimbus resume --handle cluster-001\nTo end it:\n  nimbus terminate --handle cluster-001\n")
+			// Their keys were not added: ssh alone would refuse them.
+			"To log in:\n  nimbus ssh --handle cluster-001 back-1\n  nimbus ssh --handle cluster-001 front-0\n",
+			"mend the script and bring it there, run the scripts again, and finish the run:\n  nimbus logs --handle cluster-001 back-1\n  nimbus cp --handle cluster-001 head back:/opt/nimbus/ctx-scripts/1-ipandhost/\n  nimbus rerun --handle cluster-001 --failed\n  nimbus resume --handle cluster-001\nTo end it:\n  nimbus terminate --handle cluster-001\n")
+		// A script that travelled is here.
+		w.tree("scripts/1-ipandhost/head", "scripts/1-ipandhost/worker")
+		w.expect(1, []string{"run", "--cluster", w.path("hello.xml"), "--keep", "--scripts", w.path("scripts")},
+			"\n  nimbus cp --handle cluster-002 "+w.path("scripts/1-ipandhost/head")+" back:/opt/nimbus/ctx-scripts/1-ipandhost/\n")
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,14 +72,13 @@ func (s *session) packScripts(ctx context.Context, def *cluster.Definition, o *r
 		if known[path] == nil {
 			scripts, err := packDir(ctx, dir, path)
 			if err != nil {
-				option := "--scripts"
-				if w.Scripts != "" {
-					option = fmt.Sprintf("scripts of workspace %q", w.Name)
-				}
-				return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %s: %s", option, dir, scriptsError(path, err)), Advice: scriptsAdvice + "; nothing was launched"}
+				return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %s: %s", scriptsOption(w), dir, scriptsError(path, err)), Advice: scriptsAdvice + "; nothing was launched"}
 			}
 			known[path] = scripts
 			all = append(all, scripts)
+		}
+		if u := known[path].unfit(w); u != nil {
+			return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("%s: %s: %q, a script for workspace %q, cannot run: %s", scriptsOption(w), dir, u.Name, w.Name, u.Why), Advice: u.Fix + "; nothing was launched"}
 		}
 		known[path].Workspaces = append(known[path].Workspaces, w.Name)
 	}
@@ -86,6 +86,34 @@ func (s *session) packScripts(ctx context.Context, def *cluster.Definition, o *r
 		return nil, &Failure{Code: exitUsage, Text: fmt.Sprintf("--scripts: %s has no context: none of its workspaces has <ctx>", o.file), Advice: "leave --scripts out"}
 	}
 	return all, nil
+}
+
+// scriptsOption is what says where a workspace's scripts are.
+func scriptsOption(w *cluster.Workspace) string {
+	if w.Scripts == "" {
+		return "--scripts"
+	}
+	return fmt.Sprintf("scripts of workspace %q", w.Name)
+}
+
+// unfit is the first script that the nodes of a workspace would be asked to
+// run and cannot; nil: there is none. Others may be anything: a text, say.
+func (s *Scripts) unfit(w *cluster.Workspace) *pack.Unfit {
+	names := map[string]bool{}
+	for _, role := range w.Ctx.Requires.Roles {
+		names["1-ipandhost/"+role.Name], names["1-ipandhost/"+role.Name+".all"], names["4-restarts/"+role.Name] = true, true, true
+	}
+	for _, label := range w.Ctx.Identities {
+		names["2-thishost/"+label], names["5-thishost-finalize/"+label] = true, true
+	}
+	for _, data := range w.Ctx.Requires.Data {
+		names["3-data/"+data.Name] = true
+	}
+	i := slices.IndexFunc(s.pack.Unfit, func(u pack.Unfit) bool { return names[u.Name] || u.Name == "0-etchosts" || u.Name == "0-etchosts.all" })
+	if i < 0 {
+		return nil
+	}
+	return &s.pack.Unfit[i]
 }
 
 // scriptsAdvice is what a directory of scripts has to be.
@@ -129,6 +157,34 @@ func scriptsOf(all []*Scripts, workspace string) *Scripts {
 // has tells whether there is one of some scripts.
 func (s *Scripts) has(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return s.pack.Has(name) })
+}
+
+// meant points to a script for no role of the definition whose name is almost
+// that of one.
+func (s *Scripts) meant(def *cluster.Definition, role string) string {
+	roles := map[string]bool{}
+	for i := range def.Workspaces {
+		if c := def.Workspaces[i].Ctx; c != nil {
+			for _, r := range c.Requires.Roles {
+				roles[r.Name] = true
+			}
+			for _, r := range c.Provides {
+				roles[r.Name] = true
+			}
+		}
+	}
+	var odd []string
+	for _, script := range s.pack.Scripts() {
+		dir, name := path.Split(script)
+		if name = strings.TrimSuffix(name, ".all"); (dir == "1-ipandhost/" || dir == "4-restarts/") && !roles[name] {
+			odd = append(odd, name)
+		}
+	}
+	best := cluster.Nearest(role, odd)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; %q in it is for no role here: did you mean %q?", best, role)
 }
 
 // text is one tree in a line.
@@ -202,18 +258,37 @@ func (r *run) sendScripts(ctx context.Context, id string) error {
 	return nil
 }
 
-// scriptsProblems are warnings about the directories that a definition names.
-func (env *Env) scriptsProblems(ctx context.Context, file string, def *cluster.Definition) (list cluster.Problems) {
-	seen := map[string]bool{}
-	for _, w := range def.Workspaces {
-		dir := env.beside(file, w.Scripts)
-		if w.Scripts == "" || w.Ctx == nil || seen[dir] {
+// scriptsProblems are what is wrong with the directories of scripts that a
+// definition names, as warnings (the launch may be elsewhere), or that an option
+// names.
+func (env *Env) scriptsProblems(ctx context.Context, file, option string, def *cluster.Definition) (list cluster.Problems) {
+	known := map[string]*Scripts{}
+	for i := range def.Workspaces {
+		w := &def.Workspaces[i]
+		dir := env.expand(option)
+		if w.Scripts != "" {
+			dir = env.beside(file, w.Scripts)
+		}
+		if dir == "" || w.Ctx == nil {
 			continue
 		}
-		seen[dir] = true
-		if _, err := packDir(ctx, dir, dir); err != nil {
-			list = append(list, cluster.Problem{File: file, Line: w.Line, Warning: true,
-				Text: fmt.Sprintf("workspace %q: scripts from %s: %s", w.Name, dir, scriptsError(dir, err)), Fix: scriptsAdvice})
+		add := func(why, fix string) {
+			list = append(list, cluster.Problem{File: file, Line: w.Line, Warning: w.Scripts != "",
+				Text: fmt.Sprintf("workspace %q: scripts from %s: %s", w.Name, dir, why), Fix: fix})
+		}
+		scripts, seen := known[dir]
+		if !seen {
+			var err error
+			if scripts, err = packDir(ctx, dir, dir); err != nil {
+				add(scriptsError(dir, err), scriptsAdvice)
+			}
+			known[dir] = scripts
+		}
+		if scripts == nil {
+			continue
+		}
+		if u := scripts.unfit(w); u != nil {
+			add(fmt.Sprintf("%q cannot run: %s", u.Name, u.Why), u.Fix)
 		}
 	}
 	return list

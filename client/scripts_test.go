@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,6 +136,46 @@ func TestDryRunWithScripts(t *testing.T) {
 			t.Errorf("before\n%safter\n%s", before, after)
 		}
 	})
+}
+
+// A script that would be called and could not run is found here, not in a
+// machine; a text beside the scripts is nobody's mistake.
+func TestScriptsThatCannotRun(t *testing.T) {
+	w := newWorld(t)
+	w.write("dressed.xml", dressed)
+	for _, c := range []struct{ name, text, why, fix string }{
+		{"1-ipandhost/worker", "echo hello\n", "it has no #! line", "let it begin with #!/bin/sh"},
+		{"1-ipandhost/worker.all", "", "it is empty", "let it begin with #!/bin/sh"},
+		{"4-restarts/worker", "#!/bin/sh\r\nexit 0\r\n", "its lines end as on Windows, with a carriage return", "take that away: sed -i 's/\\r$//' " + w.path("front-scripts/4-restarts/worker")},
+		{"0-etchosts.all", "\x7fELF\x02", "it is not executable", "chmod +x " + w.path("front-scripts/0-etchosts.all")},
+	} {
+		if err := os.RemoveAll(w.path("front-scripts")); err != nil {
+			t.Fatal(err)
+		}
+		w.tree("front-scripts/3-data/x", "front-scripts/"+c.name)
+		w.write("front-scripts/"+c.name, c.text)
+		want := fmt.Sprintf("front-scripts: %q, a script for workspace \"front\", cannot run: %s", c.name, c.why)
+		for _, args := range [][]string{{"run", "--dry-run"}, {"run"}} {
+			w.expect(1, append(args, "--cluster", w.path("dressed.xml")), want, "hint: "+c.fix+"; nothing was launched")
+		}
+		if _, err := os.Stat(w.path("state/history/cluster-001")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a launch was begun", c.name)
+		}
+		w.expect(0, []string{"validate", w.path("dressed.xml")}, fmt.Sprintf(`warning: workspace "front": scripts from %s: %q cannot run: %s`, w.path("front-scripts"), c.name, c.why))
+	}
+
+	// validate looks at a directory that the run would be given.
+	w.tree("scripts/1-ipandhost/head", "scripts/1-ipandhost/worker")
+	w.write("scripts/1-ipandhost/README", "none of the roles\n")
+	w.expect(0, []string{"validate", "--scripts", w.path("scripts"), w.path("hello.xml")}, "hello.xml: ok")
+	w.write("scripts/1-ipandhost/head", "echo\n")
+	w.expect(1, []string{"validate", "--scripts", w.path("scripts"), w.path("hello.xml")}, `error: workspace "back": scripts from `+w.path("scripts")+`: "1-ipandhost/head" cannot run: it has no #! line`)
+	w.expect(1, []string{"validate", "--scripts", w.path("none"), w.path("hello.xml")}, "there is no such directory")
+	w.expect(1, []string{"validate", "--scripts=", w.path("hello.xml")}, "--scripts needs a directory")
+
+	// A name that was mistyped.
+	w.tree("typo/1-ipandhost/haed", "typo/1-ipandhost/worker")
+	w.expect(0, []string{"run", "--dry-run", "--cluster", w.path("hello.xml"), "--scripts", w.path("typo")}, `"haed" in it is for no role here: did you mean "head"?`)
 }
 
 // A broker that does not take them ends the run before any instance is started.

@@ -20,10 +20,11 @@ import (
 
 // session is one command with its settings, its history and its output.
 type session struct {
-	env      *Env
-	settings settings.Settings
-	out      *output
-	extra    []string // options that a command in a hint must repeat
+	env        *Env
+	settings   settings.Settings
+	out        *output
+	extra      []string // options that a command in a hint must repeat
+	hostsGiven bool     // the command line said something of hosts
 
 	driversMu sync.Mutex
 	drivers   map[string]cloud.Driver // of launches on hosts, whose connections are kept

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +32,11 @@ func System(command string, classic bool, stdin io.Reader, stdout, stderr io.Wri
 	home := home()
 	executable, err := os.Executable()
 	if err != nil {
-		return nil, &Failure{Code: exitFailed, Text: fmt.Sprintf("cannot find this program's own file: %v", err)}
+		f := &Failure{Code: exitFailed, Text: fmt.Sprintf("cannot find this program's own file: %v", err)}
+		if runtime.GOOS == "linux" && errors.Is(err, fs.ErrNotExist) { // in a chroot, mostly
+			f.Advice = "is /proc mounted here? mount -t proc proc /proc"
+		}
+		return nil, f
 	}
 	env := &Env{
 		Command: command, Classic: classic, Home: home, Executable: executable,

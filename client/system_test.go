@@ -119,7 +119,18 @@ func TestLoginIsUsedForItsURL(t *testing.T) {
 	w.expect(2, args, "no such account", "nothing was stored")
 	w.write("key", "secret\n")
 	w.expect(0, args, "Logged in at "+server.URL)
-	w.expect(1, []string{"login", server.URL}, "no key given")
+	w.expect(1, []string{"login", "--ca", w.path("ca.pem"), server.URL}, "Key of your account", "no key given")
+	// A key is not asked for in vain, and a Ctrl-C at the question is heard.
+	w.expect(2, []string{"login", server.URL}, "unknown authority; nothing was stored", "hint: this broker has a CA of its own: copy ca.pem")
+	if strings.Contains(w.stderr.String(), "Key of") {
+		t.Errorf("it asked for the key: %s", w.stderr.String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	never, stop := io.Pipe()
+	defer stop.Close()
+	w.change = func(e *Env) { e.Stdin = io.MultiReader(onRead(cancel), never) }
+	w.expectContext(ctx, exitInterrupted, []string{"login", "--ca", w.path("ca.pem"), server.URL}, "Key of your account (one line): \n", "error: interrupted")
+	w.change = nil
 	w.expect(0, append([]string{"login", "--json"}, args[1:]...), `"url": "`+server.URL+`"`)
 	w.write("other.pem", selfSigned(t))
 	w.expect(2, []string{"login", "--key", w.path("key"), server.URL}, "unknown authority; nothing was stored", "hint: this broker has a CA of its own: copy ca.pem")
@@ -260,4 +271,12 @@ func TestHintsCanBePasted(t *testing.T) {
 	if got := s.command("terminate", "--handle", "vm-001"); got != `nimbus terminate --history-dir '/a b/it'\''s' --handle vm-001` {
 		t.Error(got)
 	}
+}
+
+// onRead is an empty text that tells when it is read.
+type onRead func()
+
+func (told onRead) Read([]byte) (int, error) {
+	told()
+	return 0, io.EOF
 }

@@ -246,6 +246,12 @@ func (r *run) offered() []deploy.Machine {
 	return slices.DeleteFunc(slices.Clone(r.machines), func(m deploy.Machine) bool { return m.Login == "" })
 }
 
+// untrusted tells whether ssh does not know the machines of a context: it failed
+// before their keys were added, so the program's own command is the way in.
+func (r *run) untrusted() bool {
+	return r.hostsFile != "" && r.record.Context != nil && r.record.KnownHosts == nil
+}
+
 // logins lists one way into each instance that somebody wants to log in at;
 // where nobody said so, into each instance.
 func (r *run) logins() []Login {
@@ -258,7 +264,7 @@ func (r *run) logins() []Login {
 	}
 	var list []Login
 	for _, m := range machines {
-		if r.overSSH(r.record.Cloud) { // port, key, jump host, sudo: we know them all
+		if r.overSSH(r.record.Cloud) || r.untrusted() { // port, key, jump host, sudo, host key: we know them all
 			node := m.Node.String()
 			list = append(list, Login{node, r.command("ssh", "--handle", r.launch.Handle, node)})
 			continue

@@ -21,8 +21,10 @@ Examples:
   nimbus validate hello-cluster.xml
   nimbus validate samples/*.xml
   nimbus validate --set release=12 --quantity worker=8 my-cluster.xml
+  nimbus validate --scripts ./scripts my-cluster.xml
 
 Options:` + changesHelp + `
+  --scripts DIR       look at the scripts in DIR, too, as "run --scripts DIR" would
   --json              print one JSON document; of several files a list
 
 Exit codes: 0 it can be launched, each of them; 1 it cannot, or wrong
@@ -32,7 +34,7 @@ parameters.
 func (env *Env) validateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "validate",
-		Flags: append(changeFlags(), jsonFlag()),
+		Flags: append(append(changeFlags(), stringFlags("scripts")...), jsonFlag()),
 		Action: func(c *cli.Context) error {
 			files, err := definitionArguments(c)
 			if err != nil {
@@ -42,7 +44,10 @@ func (env *Env) validateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return env.validate(c.Context, newOutput(env, formatOf(c)), files, changes)
+			if c.IsSet("scripts") && c.String("scripts") == "" {
+				return &Failure{Code: exitUsage, Text: "validate: --scripts needs a directory", Advice: "for example: nimbus validate --scripts ./scripts shop.xml"}
+			}
+			return env.validate(c.Context, newOutput(env, formatOf(c)), files, c.String("scripts"), changes)
 		},
 	}
 }
@@ -55,11 +60,11 @@ type Validation struct {
 }
 
 // validate prints all problems of definitions, as compilers do.
-func (env *Env) validate(ctx context.Context, out *output, files []string, changes cluster.Changes) error {
+func (env *Env) validate(ctx context.Context, out *output, files []string, scripts string, changes cluster.Changes) error {
 	var list []Validation
 	var bad []error
 	for _, file := range files {
-		v, err := env.validateOne(ctx, out, file, changes)
+		v, err := env.validateOne(ctx, out, file, scripts, changes)
 		if err != nil {
 			bad = append(bad, err)
 		}
@@ -86,12 +91,12 @@ func (env *Env) validate(ctx context.Context, out *output, files []string, chang
 
 // validateOne is what is to be said of one file, printed for people already. It
 // has no problems, not even an empty list, when it could not be read.
-func (env *Env) validateOne(ctx context.Context, out *output, file string, changes cluster.Changes) (Validation, error) {
+func (env *Env) validateOne(ctx context.Context, out *output, file, scripts string, changes cluster.Changes) (Validation, error) {
 	def, problems, err := readDefinition(ctx, env.expand(file), changes)
 	if err != nil {
 		return Validation{File: file}, err
 	}
-	problems = append(problems, env.scriptsProblems(ctx, file, def)...)
+	problems = append(problems, env.scriptsProblems(ctx, file, scripts, def)...)
 	n := problems.Errors()
 	if problems == nil {
 		problems = cluster.Problems{}

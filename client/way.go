@@ -28,8 +28,12 @@ func (s *session) wayFor(driver cloud.Driver, def *cluster.Definition) error {
 }
 
 // wayToBroker refuses, before anything is launched, a cloud whose instances
-// would look for this user's own broker in vain.
+// would look for the broker in vain.
 func (s *session) wayToBroker(driver cloud.Driver, def *cluster.Definition) error {
+	if e, ok := driver.(cloud.Encloser); ok && e.Encloses() && def.Nodes() > 0 && s.settings.Broker != "" {
+		return &Failure{Code: exitUsage, Text: fmt.Sprintf("the instances of cloud %q reach this machine and nothing else, not the broker %s; nothing was launched", s.settings.Cloud, s.settings.Broker),
+			Advice: "leave the setting broker and --broker away for this cloud: then a broker of your own is used"}
+	}
 	_, makes := driver.(cloud.Preparer)
 	if def.Nodes() == 0 || s.settings.Broker != "" || makes || s.settings.Clouds[s.settings.Cloud].BrokerAddress != "" {
 		return nil

@@ -86,6 +86,19 @@ type Demand struct {
 	Networks map[string]int // network name → how many NICs
 }
 
+// A Surveyor looks, before a launch, at the machines that it would get, where
+// those are there already. It changes nothing.
+type Surveyor interface {
+	// Survey returns the error that the launch would meet.
+	Survey(ctx context.Context, d Demand) error
+}
+
+// An Encloser's instances may have no way out: they reach this machine at
+// Prepared.Hosts, and nothing else.
+type Encloser interface {
+	Encloses() bool
+}
+
 // Limit is one bound of a cloud.
 type Limit struct {
 	What  string `json:"what"` // in words, in the plural: `NICs in network "public"`
@@ -172,7 +185,7 @@ const (
 	Fine Level = "ok"
 	Info Level = "info" // neither good nor bad
 	Warn Level = "warn" // some things will not work
-	Fail Level = "fail" // nothing will
+	Fail Level = "fail" // a launch will not
 )
 
 // Request asks for one instance.

@@ -1,8 +1,10 @@
 package install
 
 import (
+	"errors"
 	"io/fs"
 	"path"
+	"strings"
 
 	"nimbus/ctxscripts"
 )
@@ -15,7 +17,35 @@ const (
 	Home        = "opt/nimbus"
 	AgentRecord = Home + "/installed.json"
 	scriptsDir  = Home + "/ctx-scripts"
+	// A launch on this host, over SSH, put the agent there and left it: then
+	// this says whether Home was there before.
+	keptMark = Home + "/kept-by-launch"
 )
+
+// RemoveKept removes what a launch leaves beside an agent that it left, and the
+// directories that were made for that one.
+func (t *Tree) RemoveKept() error {
+	text, err := t.Read(keptMark)
+	if err == nil {
+		err = t.remove(keptMark)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &Problem{Text: "remove " + t.Name(keptMark), Err: err}
+	}
+	dirs := []string{Home + "/bin"}
+	if strings.TrimSpace(string(text)) == "top no" {
+		dirs = append(dirs, Home)
+	}
+	for _, dir := range dirs {
+		if real, err := t.real(dir, false); err == nil && t.isDir(real) {
+			_ = t.root.Remove(real) // only when it is empty
+		}
+	}
+	return nil
+}
 
 // Agent is the plan of a machine with the agent, and how that is called at
 // boot; with boot false it is not.

@@ -23,7 +23,7 @@ ca=''
 sums=''
 
 usage() {
-	cat >&2 <<-'END'
+	cat <<-'END'
 		usage: install.sh agent|broker|client [options]
 		  agent               configures this machine as a node, at boot (as root)
 		  broker              serves contexts to others (as root)
@@ -37,7 +37,6 @@ usage() {
 		  --keep-state        agent: keep what an earlier cluster left
 		  --uninstall         take all of it back
 	END
-	exit 1
 }
 
 say() {
@@ -48,6 +47,13 @@ say() {
 fail() {
 	say error "$1"
 	[ -z "${2:-}" ] || say hint "$2"
+	exit 1
+}
+
+# wrong TEXT: what was typed cannot be meant.
+wrong() {
+	say error "$1"
+	usage >&2
 	exit 1
 }
 
@@ -80,6 +86,16 @@ elf() {
 	7f454c460201*1500) echo linux-ppc64le ;;
 	7f454c460202*0016) echo linux-s390x ;;
 	7f454c46*) echo unknown ;;
+	*) return 1 ;;
+	esac
+}
+
+# built FILE: the platform that a program is for, of macOS too.
+built() {
+	elf "$1" && return 0
+	case $head in
+	cffaedfe07000001*) echo darwin-amd64 ;;
+	cffaedfe0c000001*) echo darwin-arm64 ;;
 	*) return 1 ;;
 	esac
 }
@@ -162,7 +178,7 @@ workplace() {
 	while [ ! -d "$at" ]; do at=$(dirname "$at"); done
 	work=${at%/}/.nimbus-install.$$
 	trouble=$(mkdir -m 700 "$work" 2>&1) || { work=''; fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"; }
-	trouble=$( (printf '#!/bin/sh\nexit 0\n' >"$work/try") 2>&1) || fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"
+	trouble=$( (printf '#!/bin/sh\nexit 0\n' | cat >"$work/try") 2>&1) || fail "cannot write to $at: ${trouble##*: }" "$(writing "$trouble")"
 	chmod 700 "$work/try"
 	if "$work/try" 2>/dev/null; then
 		rm -f "$work/try"
@@ -247,6 +263,42 @@ check() {
 		"the file was changed, or did not arrive whole: nothing was installed; fetch it again, and ask whoever runs the broker if that does not help"
 }
 
+# suits FILE PLATFORM NAME: root runs it, or it goes into an image, so it is
+# looked at before: the first bytes tell whether it is a program for that
+# platform, and this machine's own must answer.
+suits() {
+	trouble='' machine=$2
+	[ "$2" != "$host" ] || machine="this machine ($2)"
+	kind=$2 # without od only a try can tell
+	! have od || kind=$(built "$1") || kind=''
+	if [ ! -s "$1" ]; then
+		trouble='it is empty'
+	elif [ "$kind" = unknown ]; then
+		trouble='it is for another processor'
+	elif [ -n "$kind" ] && [ "$kind" != "$2" ]; then
+		trouble="it is for $kind"
+	elif [ -z "$kind" ]; then
+		trouble='it is no program, by its first bytes'
+	elif [ "$2" = "$host" ]; then
+		# Its name counts, too. The shell's own words about a crash are left out.
+		chmod 755 "$1"
+		mv "$1" "$work/nimbus"
+		code=0
+		answer=$(
+			exec 2>/dev/null
+			"$work/nimbus" version </dev/null || exit
+		) 2>/dev/null || code=$?
+		mv "$work/nimbus" "$1"
+		case $code-$answer in
+		0-nimbus\ *) ;;
+		0-*) trouble='it does not say that it is Nimbus' ;;
+		*) trouble="it does not run (\"version\" ends with $code): it may not be whole" ;;
+		esac
+	fi
+	[ -z "$trouble" ] || fail "$3 is no program for $machine: $trouble" \
+		"nothing was installed; build it again (make build for this machine, make release for all), or copy it again"
+}
+
 # bring PLATFORM: the program for it, checked, to $work/nimbus-PLATFORM.
 bring() {
 	name=nimbus-$1
@@ -259,10 +311,11 @@ bring() {
 		fi
 		download "$name"
 		check "$work/$name" "$hex" "$name"
+		file=$name
 	else
 		if [ -f "$from/$name" ]; then
 			file=$from/$name
-		elif [ -f "$from/bin/nimbus" ] && [ "$(elf "$from/bin/nimbus" || echo "$host")" = "$1" ]; then
+		elif [ -f "$from/bin/nimbus" ] && [ "$(built "$from/bin/nimbus" || echo "$1")" = "$1" ]; then
 			file=$from/bin/nimbus
 		elif [ -f "$from/bin/release/$name" ]; then
 			file=$from/bin/release/$name
@@ -271,13 +324,18 @@ bring() {
 		fi
 		trouble=$(cp "$file" "$work/$name" 2>&1) || fail "cannot copy $file to ${work%/*}: ${trouble##*: }" "$(writing "$trouble")"
 		list=${file%/*}/SHA256SUMS
-		if [ "${file##*/}" = "$name" ] && [ -f "$list" ]; then
+		if [ "${file##*/}" != "$name" ]; then
+			: # built here
+		elif [ ! -f "$list" ]; then
+			say note "there is no SHA256SUMS in ${file%/*}: whether $name is what was released is not checked"
+		else
 			sums=$(cat "$list")
 			hex=$(pinned "$name")
 			[ -n "$hex" ] || fail "$list does not name $name" "take both out of the same release"
 			check "$work/$name" "$hex" "$file"
 		fi
 	fi
+	suits "$work/$name" "$1" "$file"
 	chmod 755 "$work/$name"
 }
 
@@ -286,7 +344,7 @@ main() {
 	while [ $# -gt 0 ]; do
 		case $1 in
 		agent | broker | client)
-			[ -z "$what" ] || usage
+			[ -z "$what" ] || wrong "one of agent, broker, client at a time"
 			what=$1
 			;;
 		--root | --arch | --from | --prefix)
@@ -302,15 +360,20 @@ main() {
 		--root= | --arch= | --from= | --prefix=) fail "${1%=} is empty" "name a directory (a platform for --arch), or leave the option out" ;;
 		--uninstall) uninstall=$1 ;;
 		--no-boot | --keep-state) pass="$pass $1" ;;
-		*) usage ;;
+		-h | --help)
+			usage
+			return
+			;;
+		-*) wrong "there is no option $1" ;;
+		*) wrong "'$1' cannot be installed" ;;
 		esac
 		shift
 	done
-	[ -n "$what" ] || usage
+	[ -n "$what" ] || wrong "say what to install: agent, broker or client"
 	case $what in
-	client) [ -z "$root$arch$pass" ] || usage ;;
-	broker) case $prefix$pass in '' | ' --no-boot') ;; *) usage ;; esac ;;
-	*) [ -z "$prefix" ] || usage ;;
+	client) [ -z "$root$arch$pass" ] || wrong "--root, --arch, --no-boot and --keep-state are not for the client" ;;
+	broker) case $prefix$pass in '' | ' --no-boot') ;; *) wrong "--prefix and --keep-state are not for a broker" ;; esac ;;
+	*) [ -z "$prefix" ] || wrong "--prefix is for the client alone" ;;
 	esac
 
 	host=$(platform "$(uname -s)" "$(uname -m)") || fail "there is no program for $(uname -s) on $(uname -m)" "it can be built from the source, if Go knows that machine"
@@ -324,6 +387,10 @@ main() {
 		target=${arch#linux-}
 		case $target in x86_64) target=amd64 ;; aarch64) target=arm64 ;; esac
 		target=linux-$target
+		if [ -n "$root" ] && [ -z "$uninstall" ] && there=$(inside "$root") && [ "$there" != "$target" ]; then
+			[ "$there" != unknown ] || there='another processor'
+			say note "programs in $root are for $there; $target is installed, as --arch says"
+		fi
 	elif [ -n "$root" ] && [ -z "$uninstall" ]; then
 		target=$(inside "$root") || fail "cannot tell which processor $root is for: there is no program in its bin" "is that the root of an image? Say --arch, for example --arch linux-arm64"
 		[ "$target" != unknown ] || fail "there is no program for the processor that $root is for" "say --arch if that is wrong"

@@ -76,8 +76,37 @@ func host(t *testing.T) string {
 	return "linux-" + runtime.GOARCH
 }
 
-// pretender is a program that says how it was called, and by which name.
-const pretender = "#!/bin/sh\necho \"called: ${0##*/} $*\"\n"
+// pretender is a program for this machine that says how it was called, and by
+// which name.
+var pretender = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "pretender")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "nimbus")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", file, "./testdata/pretender")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v: %s", err, said))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+})
+
+// head is how a program of Linux for some machine begins.
+func head(class, order, machine string) string {
+	return "\x7fELF" + class + order + "\x01" + strings.Repeat("\x00", 9) + "\x02\x00" + machine
+}
+
+// heads begin programs for other machines.
+var heads = map[string]string{
+	"linux-amd64": head("\x02", "\x01", "\x3e\x00"), "linux-arm64": head("\x02", "\x01", "\xb7\x00"), "linux-armv7": head("\x01", "\x01", "\x28\x00"),
+	"linux-riscv64": head("\x02", "\x01", "\xf3\x00"), "linux-s390x": head("\x02", "\x02", "\x00\x16"), "linux-ppc64le": head("\x02", "\x01", "\x15\x00"),
+}
 
 // A handout is a broker, as far as install.sh asks one.
 type handout struct {
@@ -103,7 +132,7 @@ func hand(t *testing.T, answer http.HandlerFunc) *handout {
 	h.origin = Origin{
 		Brokers: []string{h.URL}, BrokerID: "broker-1.nimbus",
 		CA:     string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})),
-		Agents: map[string]string{host(t): fmt.Sprintf("%x", sha256.Sum256([]byte(pretender)))},
+		Agents: map[string]string{host(t): fmt.Sprintf("%x", sha256.Sum256([]byte(pretender())))},
 	}
 	return h
 }
@@ -164,7 +193,7 @@ func piped(t *testing.T, shell []string, path string, script []byte, args ...str
 }
 
 func TestInstallScript(t *testing.T) {
-	good := serve(pretender)
+	good := serve(pretender())
 	for _, c := range []struct {
 		name   string
 		tools  string
@@ -181,9 +210,9 @@ func TestInstallScript(t *testing.T) {
 		{"openssl", "curl openssl", good, nil, []string{"called: nimbus "}},
 		{"no sums", "curl", good, nil, []string{"nothing here computes a SHA-256", "coreutils"}},
 		{"nothing to fetch with", "sha256sum", good, nil, []string{"neither curl nor wget", "--from DIR"}},
-		{"tampered, curl", "curl sha256sum", serve(pretender + "# more"), nil, []string{"is not what it must be: its SHA-256 is", "nothing was installed"}},
-		{"tampered, wget", "wget sha256sum", serve(pretender + "# more"), nil, []string{"is not what it must be: its SHA-256 is"}},
-		{"tampered, busybox", "busybox openssl", serve(pretender + "# more"), nil, []string{"is not what it must be: its SHA-256 is"}},
+		{"tampered, curl", "curl sha256sum", serve(pretender() + "# more"), nil, []string{"is not what it must be: its SHA-256 is", "nothing was installed"}},
+		{"tampered, wget", "wget sha256sum", serve(pretender() + "# more"), nil, []string{"is not what it must be: its SHA-256 is"}},
+		{"tampered, busybox", "busybox openssl", serve(pretender() + "# more"), nil, []string{"is not what it must be: its SHA-256 is"}},
 		{"empty", "curl sha256sum", serve(""), nil, []string{"is not what it must be"}},
 		{"another CA, curl", "curl sha256sum", good, otherCA(t), []string{"could not be fetched", "certificate", "its CA is a new one"}},
 		{"another CA, wget", "wget sha256sum", good, otherCA(t), []string{"could not be fetched", "its CA is a new one"}},
@@ -248,8 +277,8 @@ func otherCA(t *testing.T) func(*Origin) {
 
 // cut promises more than it sends.
 func cut(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Length", "100000")
-	io.WriteString(w, pretender)
+	w.Header().Set("Content-Length", strconv.Itoa(len(pretender())+100000))
+	io.WriteString(w, pretender())
 	w.(http.Flusher).Flush()
 	panic(http.ErrAbortHandler)
 }
@@ -332,13 +361,13 @@ func TestScriptQuotes(t *testing.T) {
 // Out of a release or a clone, without any network.
 func TestInstallScriptOffline(t *testing.T) {
 	name := "nimbus-" + host(t)
-	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(pretender)))
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(pretender())))
 	release := build(t)
-	must(t, os.WriteFile(filepath.Join(release, name), []byte(pretender), 0o644))
+	must(t, os.WriteFile(filepath.Join(release, name), []byte(pretender()), 0o644))
 	copied := filepath.Join(release, "install.sh")
 	must(t, os.WriteFile(copied, []byte(script), 0o755))
 	clone := build(t, "bin/", "install/")
-	must(t, os.WriteFile(filepath.Join(clone, "bin/nimbus"), []byte(pretender), 0o755))
+	must(t, os.WriteFile(filepath.Join(clone, "bin/nimbus"), []byte(pretender()), 0o755))
 	must(t, os.Symlink("install/install.sh", filepath.Join(clone, "install.sh")))
 	must(t, os.WriteFile(filepath.Join(clone, "install/install.sh"), []byte(script), 0o755))
 	run := func(args ...string) (string, error) {
@@ -375,9 +404,13 @@ func TestInstallScriptOffline(t *testing.T) {
 	fails("is no directory", copied, "agent", "--root", dir+"/nowhere")
 	fails("--root is empty", copied, "agent", "--root", "")
 	fails("--root is empty", copied, "agent", "--root=")
-	fails("usage:", copied, "agent", "client")
-	fails("usage:", copied, "agent", "--prefix", "/usr")
-	fails("usage:", copied)
+	fails("error: one of agent, broker, client at a time\nusage:", copied, "agent", "client")
+	fails("error: --prefix is for the client alone\nusage:", copied, "agent", "--prefix", "/usr")
+	fails("error: there is no option --rot\nusage:", copied, "agent", "--rot", dir)
+	fails("error: say what to install: agent, broker or client\nusage:", copied)
+	if out, err := run(copied, "--help"); err != nil || !strings.HasPrefix(out, "usage: install.sh") {
+		t.Errorf("%v: %s", err, out)
+	}
 	fails("cannot tell which processor", copied, "agent", "--root", t.TempDir())
 }
 
@@ -386,19 +419,18 @@ func TestInstallScriptOffline(t *testing.T) {
 func TestInstallScriptForeignImage(t *testing.T) {
 	name := "nimbus-" + host(t)
 	release := build(t)
-	for _, other := range []string{name, "nimbus-linux-riscv64", "nimbus-linux-arm64", "nimbus-linux-armv7", "nimbus-linux-s390x", "nimbus-linux-ppc64le"} {
-		must(t, os.WriteFile(filepath.Join(release, other), []byte(pretender), 0o644))
+	for platform, text := range heads {
+		must(t, os.WriteFile(filepath.Join(release, "nimbus-"+platform), []byte(text), 0o644))
 	}
+	must(t, os.WriteFile(filepath.Join(release, name), []byte(pretender()), 0o644))
 	must(t, os.WriteFile(filepath.Join(release, "install.sh"), []byte(script), 0o755))
-	head := func(class, order, machine string) string {
-		return "\x7fELF" + class + order + "\x01" + strings.Repeat("\x00", 9) + "\x02\x00" + machine
-	}
-	for platform, text := range map[string]string{
-		"linux-riscv64": head("\x02", "\x01", "\xf3\x00"), "linux-armv7": head("\x01", "\x01", "\x28\x00"), "linux-s390x": head("\x02", "\x02", "\x00\x16"), "linux-ppc64le": head("\x02", "\x01", "\x15\x00"),
-	} {
+	for _, platform := range []string{"linux-riscv64", "linux-armv7", "linux-s390x", "linux-ppc64le"} {
+		if "nimbus-"+platform == name {
+			continue
+		}
 		// The link leads to a program of this machine.
 		dir := build(t, "usr/bin/aaa -> /proc/self/exe", "usr/bin/script: #!/bin/sh\\n", "bin -> usr/bin")
-		must(t, os.WriteFile(filepath.Join(dir, "usr/bin/zzz"), []byte(text), 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, "usr/bin/zzz"), []byte(heads[platform]), 0o755))
 		out, err := exec.Command("sh", filepath.Join(release, "install.sh"), "agent", "--root", dir).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "called: nimbus agent install --root "+dir+" --binary ") || !strings.Contains(string(out), "/nimbus-"+platform+"\n") {
 			t.Errorf("%s: %v: %s", platform, err, out)
@@ -425,10 +457,10 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 	if exec.Command("unshare", "--mount", "true").Run() != nil {
 		t.Skip("no right to make mounts")
 	}
-	h := hand(t, serve(pretender))
+	h := hand(t, serve(pretender()))
 	file := filepath.Join(t.TempDir(), "install.sh")
 	must(t, os.WriteFile(file, Script(h.origin), 0o755))
-	big := hand(t, func(w http.ResponseWriter, r *http.Request) { serve(pretender+strings.Repeat("#", 1<<20))(w, r) })
+	big := hand(t, func(w http.ResponseWriter, r *http.Request) { serve(pretender()+strings.Repeat("#", 1<<20))(w, r) })
 	full := filepath.Join(t.TempDir(), "install.sh")
 	must(t, os.WriteFile(full, Script(big.origin), 0o755))
 	for _, c := range []struct {
@@ -439,6 +471,7 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 		{"noexec /tmp", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /tmp; mount -t tmpfs -o noexec x /var/tmp", []string{"called: ", "left:\n"}},
 		{"read-only", file, "mount -t tmpfs -o ro x /opt", []string{"cannot write to /opt: Read-only file system", "hint: it is mounted read-only", "left:\n"}},
 		{"noexec /opt", file, "mount -t tmpfs -o noexec x /opt", []string{"programs cannot be run in /opt:", "remount,exec", "left:\n"}},
+		{"full to the brim", file, "mount -t tmpfs -o size=64k x /opt; cat /dev/zero >/opt/all 2>/dev/null || true", []string{"cannot write to /opt: No space left on device", "hint: free some space there", "left: all\n"}},
 		{"full", full, "mount -t tmpfs -o size=64k x /opt", []string{"could not be fetched", "is there space left in /opt?", "left:\n"}},
 		{"not root", file, "mount -t tmpfs x /opt; chmod 755 /opt; as='setpriv --reuid=65534 --regid=65534 --clear-groups'", []string{"cannot write to /opt: Permission denied", "hint: run this as root", "left:\n"}},
 		{"noexec image", file, "mount -t tmpfs x /opt; mount -t tmpfs -o noexec x /mnt; mkdir /mnt/bin; cp /bin/true /mnt/bin; args='--root /mnt'", []string{"called: nimbus agent install --root /mnt\n", "left: bin\n"}},
@@ -463,8 +496,8 @@ func TestInstallScriptOnOddMounts(t *testing.T) {
 func TestInstallScriptInterrupted(t *testing.T) {
 	sending := make(chan bool)
 	h := hand(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", "1000000")
-		io.WriteString(w, pretender)
+		w.Header().Set("Content-Length", strconv.Itoa(len(pretender())+1000000))
+		io.WriteString(w, pretender())
 		w.(http.Flusher).Flush()
 		close(sending)
 		<-r.Context().Done()
@@ -482,5 +515,84 @@ func TestInstallScriptInterrupted(t *testing.T) {
 	}
 	if got := listing(t, dir); got != before {
 		t.Errorf("it left\n%s", got)
+	}
+}
+
+// What lies in a directory is looked at before root runs it, or puts it into an
+// image, whether its sum is known or not.
+func TestInstallScriptLooksAtTheProgram(t *testing.T) {
+	own := host(t)
+	foreign := "linux-s390x"
+	if own == foreign {
+		foreign = "linux-arm64"
+	}
+	for _, c := range []struct {
+		name, text string
+		args       []string
+		want       string
+	}{
+		{"empty", "", nil, "is no program for this machine (" + own + "): it is empty"},
+		{"script", "#!/bin/sh\necho called\n", nil, "it is no program, by its first bytes"},
+		{"other processor", heads[foreign], nil, "it is for " + foreign},
+		{"unknown processor", head("\x01", "\x01", "\x03\x00"), nil, "it is for another processor"},
+		{"macOS", "\xcf\xfa\xed\xfe\x0c\x00\x00\x01", nil, "it is for darwin-arm64"},
+		{"cut", pretender()[:4096], nil, "it does not run"},
+		{"header only", heads[own], nil, "it does not run"},
+		{"another program", read(t, "/bin/true"), nil, "it does not say that it is Nimbus"},
+		{"another program that fails", read(t, "/bin/false"), nil, "it does not run (\"version\" ends with 1)"},
+		{"foreign image, empty", "", []string{"--arch", foreign}, "is no program for " + foreign + ": it is empty"},
+		{"foreign image, of here", pretender(), []string{"--arch", foreign}, "is no program for " + foreign + ": it is for " + own},
+	} {
+		for _, shell := range shells {
+			t.Run(c.name+"/"+shell.name, func(t *testing.T) {
+				t.Parallel()
+				program, err := exec.LookPath(shell.argv[0])
+				if err != nil {
+					t.Skipf("%s is not here", shell.argv[0])
+				}
+				release, dir := build(t), image(t)
+				must(t, os.WriteFile(filepath.Join(release, "nimbus-"+own), []byte(pretender()), 0o644))
+				platform := own
+				if c.args != nil {
+					platform = foreign
+				}
+				file := filepath.Join(release, "nimbus-"+platform)
+				must(t, os.WriteFile(file, []byte(c.text), 0o755))
+				must(t, os.WriteFile(filepath.Join(release, "install.sh"), []byte(script), 0o755))
+				before := listing(t, dir)
+				argv := append(append(shell.argv[1:len(shell.argv):len(shell.argv)], filepath.Join(release, "install.sh"), "agent", "--root", dir), c.args...)
+				said, err := exec.Command(program, argv...).CombinedOutput()
+				out := string(said)
+				if err == nil || !strings.Contains(out, "install.sh: error: "+file+" is no program for ") || !strings.Contains(out, c.want) || strings.Contains(out, "called") ||
+					strings.Contains(out, "egmentation") || !strings.Contains(out, "install.sh: hint: nothing was installed") || !strings.Contains(out, "note: there is no SHA256SUMS in "+release) {
+					t.Errorf("%v: want %q in %s", err, c.want, out)
+				}
+				if got := listing(t, dir); got != before {
+					t.Errorf("it left\n%s", got)
+				}
+			})
+		}
+	}
+}
+
+// With --arch the image is what somebody says; what its programs say is told.
+func TestInstallScriptArchAgainstTheImage(t *testing.T) {
+	own := host(t)
+	other := "linux-s390x"
+	if own == other {
+		other = "linux-arm64"
+	}
+	release, dir := build(t), image(t)
+	must(t, os.WriteFile(filepath.Join(release, "nimbus-"+own), []byte(pretender()), 0o644))
+	must(t, os.WriteFile(filepath.Join(release, "nimbus-"+other), []byte(heads[other]), 0o644))
+	must(t, os.WriteFile(filepath.Join(release, "install.sh"), []byte(script), 0o755))
+	for _, c := range []struct {
+		arch  string
+		noted bool
+	}{{other, true}, {own, false}} {
+		out, err := exec.Command("sh", filepath.Join(release, "install.sh"), "agent", "--root", dir, "--arch", c.arch).CombinedOutput()
+		if noted := strings.Contains(string(out), "programs in "+dir+" are for "+own+"; "+other+" is installed, as --arch says"); err != nil || noted != c.noted || !strings.Contains(string(out), "called: nimbus agent install") {
+			t.Errorf("--arch %s: %v: %s", c.arch, err, out)
+		}
 	}
 }

@@ -46,6 +46,7 @@ type Run struct {
 	// already: workspace or "*" → user@address:port.
 	Hosts     map[string][]string `json:"hosts,omitempty"`
 	HostsFile string              `json:"hosts_file,omitempty"` // that said so
+	KeepAgent bool                `json:"keep_agent,omitempty"` // the agent stays on them
 }
 
 // Span is a length of time, written as "20m0s".

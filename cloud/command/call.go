@@ -72,6 +72,8 @@ func reason(ctx, limited context.Context, limit time.Duration, err error, last s
 		err = cloud.ErrNoCapacity
 	case errors.As(err, &exit) && exit.ExitCode() > 0:
 		err = fmt.Errorf("exit code %d", exit.ExitCode())
+	case exit == nil:
+		err = beginning(err)
 	}
 	if last == "" {
 		return err

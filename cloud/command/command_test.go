@@ -287,7 +287,7 @@ func TestOptions(t *testing.T) {
 		says string
 	}{
 		{Options{Dir: dir}, "no program is given"},
-		{Options{Program: "no-such-program-here", Dir: dir}, "executable file not found"},
+		{Options{Program: "no-such-program-here", Dir: dir}, "there is no program"},
 		{Options{Program: "command_test.go", Dir: dir}, "command_test.go"},
 		{Options{Program: "sh", Dir: "here"}, `directory "here": want an absolute path`},
 	} {
@@ -331,5 +331,67 @@ func TestLog(t *testing.T) {
 	}
 	if !strings.HasSuffix(said.last(), "; last") {
 		t.Errorf("%q", said.last())
+	}
+}
+
+// A program that cannot begin is found before anything is asked of it, and said
+// with what to do.
+func TestProgramsThatCannotBegin(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string, mode os.FileMode) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	good := put("good.sh", "#!/bin/sh\n", 0o755)
+	for program, says := range map[string]string{
+		put("plain.sh", "#!/bin/sh\n", 0o644):             "plain.sh is not executable; run: chmod +x " + dir + "/plain.sh",
+		put("bare.sh", "echo a\n", 0o755):                 "bare.sh has no #! line; let it begin with #!/bin/sh",
+		put("windows.sh", "#!/bin/sh\r\nexit\r\n", 0o755): "end as on Windows; run: sed -i 's/\\r$//' " + dir + "/windows.sh",
+		put("empty", "", 0o755):                           "is empty",
+		good + " --foo":                                   "called without arguments of yours: write a script that calls " + good + " with them",
+		dir + "/none":                                     "there is no program \"" + dir + "/none\"",
+		"no-such-cloud":                                   "there is no program \"no-such-cloud\" in PATH",
+		dir:                                               "is a directory",
+	} {
+		if _, err := New(Options{Program: program, Dir: filepath.Join(dir, "vms")}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", program, err)
+		}
+	}
+	// What only the kernel finds.
+	for text, says := range map[string]string{
+		"#!/no/such/shell\n":       "the program that its #! line names is not",
+		"\x00\x00 is no program\n": "it is no program for this machine",
+	} {
+		d, err := New(Options{Program: put("odd", text, 0o755), Dir: filepath.Join(dir, "vms")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.List(t.Context(), ""); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestCheckCountsAndCompares(t *testing.T) {
+	d := open(t, "")
+	for _, c := range []struct{ machines, says, warns string }{
+		{"l1 a vm1 running 192.0.2.1 10.0.2.15\n", "lists 1 instance", ""},
+		{"l1 a vm1 running 192.0.2.1 10.0.2.15\nl1 b vm2 running 192.0.2.2 10.0.2.15\nl1 c vm3 ended 192.0.2.1\n", "lists 3 instances", ""},
+		{"l1 a vm1 running 192.0.2.1\nl1 b vm2 starting 192.0.2.1\n", "lists 2 instances", "192.0.2.1 is the first address of vm1 and of vm2"},
+	} {
+		machines := filepath.Join(d.o.home(), "machines")
+		if err := os.MkdirAll(machines, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(machines, "all"), []byte(c.machines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := d.Check(t.Context())
+		if !strings.HasSuffix(f[0].Text, c.says) || (len(f) > 1) != (c.warns != "") || len(f) > 1 && (f[1].Level != cloud.Warn || !strings.HasSuffix(f[1].Text, c.warns)) {
+			t.Errorf("%q: %+v", c.machines, f)
+		}
 	}
 }

@@ -62,7 +62,7 @@ func parseRow(line string) (row, error) {
 	}
 	words := strings.Fields(line)
 	if len(words) < 4 {
-		return row{}, fmt.Errorf("%q has %d words; LAUNCH TOKEN ID STATE [ADDRESS...] is wanted", clip(printable(line)), len(words))
+		return row{}, fmt.Errorf("%q has %s; LAUNCH TOKEN ID STATE [ADDRESS...] is wanted", clip(printable(line)), count(len(words), "word"))
 	}
 	r := row{launch: words[0], token: words[1], id: words[2], state: cloud.State(words[3])}
 	if err := checkName("launch", r.launch); err != nil {
@@ -162,6 +162,32 @@ func isWord(word, marks string) bool {
 		}
 	}
 	return true
+}
+
+// shared are the addresses that several machines have that are there: the list
+// is taken all the same, since machines have to be ended, but ssh would reach
+// the wrong one.
+func shared(instances []cloud.Instance) (all []string) {
+	first := map[netip.Addr]cloud.Instance{}
+	for _, i := range living(instances) {
+		if len(i.Addresses) == 0 || !i.Addresses[0].IP.IsValid() { // others may be of networks that are apart
+			continue
+		}
+		ip := i.Addresses[0].IP
+		if other, twice := first[ip]; twice {
+			all = append(all, fmt.Sprintf("%v is the first address of %s and of %s", ip, other.ID, i.ID))
+			continue
+		}
+		first[ip] = i
+	}
+	return all
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // clip shortens a text for a message.

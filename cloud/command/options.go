@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
@@ -30,14 +29,11 @@ func (o *Options) complete() error {
 	if o.Program == "" {
 		return errors.New("no program is given")
 	}
-	program, err := exec.LookPath(o.Program)
+	program, err := find(o.Program)
 	if err != nil {
 		return err
 	}
-	// The program runs elsewhere.
-	if o.Program, err = filepath.Abs(program); err != nil {
-		return err
-	}
+	o.Program = program
 	if !filepath.IsAbs(o.Dir) {
 		return fmt.Errorf("directory %q: want an absolute path", o.Dir)
 	}

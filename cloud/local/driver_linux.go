@@ -23,6 +23,7 @@ type Driver struct {
 var (
 	_ cloud.Driver    = (*Driver)(nil)
 	_ cloud.Preparer  = (*Driver)(nil)
+	_ cloud.Encloser  = (*Driver)(nil)
 	_ cloud.Forwarder = (*Driver)(nil)
 	_ cloud.Networker = (*Driver)(nil)
 	_ cloud.Imager    = (*Driver)(nil)
@@ -234,3 +235,6 @@ func addressOf(all []cloud.Address) netip.Addr {
 	}
 	return all[0].IP
 }
+
+// Encloses says that sandboxes reach this machine, and nothing beyond it.
+func (d *Driver) Encloses() bool { return true }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"nimbus/cloud"
 )
@@ -36,25 +37,26 @@ func assign(requests []cloud.Request, hosts map[string][]Host, noted []place) ([
 		h := hosts[r.Group][r.Index]
 		// What another launch has may be free by now: the host itself knows.
 		if before, taken := users[h.dial()]; taken && before.launch == u.launch && before != u {
-			return nil, &problem{fmt.Sprintf("host %s would be two machines of the launch: %s and %s", h, nameOr(names[before], before.token), r.Name), "give each of them a host of its own"}
+			return nil, twice(h, nameOr(names[before], before.token), r.Name)
 		}
 		give(u, h)
 	}
-	var without []cloud.Request
+	asked, without := map[string]int{}, 0
 	for _, r := range requests {
 		u := user{r.Launch, r.Token}
+		asked[r.Group]++
 		if _, found := has[u]; found {
 			continue
 		}
 		free := slices.IndexFunc(hosts[AnyGroup], func(h Host) bool { _, taken := users[h.dial()]; return !taken })
 		if free < 0 {
-			without = append(without, r)
+			without++
 			continue
 		}
 		give(u, hosts[AnyGroup][free])
 	}
-	if len(without) > 0 {
-		return nil, tooFew(requests, without, hosts)
+	if without > 0 {
+		return nil, tooFew(asked, hosts, noted)
 	}
 	given := make([]Host, len(requests))
 	for n, r := range requests {
@@ -70,28 +72,68 @@ func nameOr(name, token string) string {
 	return name
 }
 
-func tooFew(requests, without []cloud.Request, hosts map[string][]Host) error {
-	group := without[0].Group
-	asked := 0
-	for _, r := range requests {
-		if r.Group == group {
-			asked++
+// tooFew says which groups have too few hosts, and who has those that they could
+// get.
+func tooFew(groups map[string]int, hosts map[string][]Host, noted []place) error {
+	var short []string
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		if asked, most := groups[group], own(group, hosts); asked > most {
+			short = append(short, fmt.Sprintf("%q asks for %d and has %d of its own", group, asked, most))
 		}
 	}
-	return fmt.Errorf("too few hosts: %d instances have none; %q asks for %d and has %d hosts of its own, and none of the %d for any workspace is free: %w",
-		len(without), group, asked, len(hosts[group]), len(hosts[AnyGroup]), cloud.ErrNoCapacity)
+	users := map[string]place{}
+	for _, p := range noted {
+		if h, err := p.host(); err == nil {
+			users[h.dial()] = p
+		}
+	}
+	var used []string
+	for _, h := range hosts[AnyGroup] {
+		if p, taken := users[h.dial()]; taken {
+			used = append(used, fmt.Sprintf("%s is %s", h, nameOr(p.Name, "in launch "+p.Launch)))
+		}
+	}
+	any := "there are none for any workspace"
+	if all := len(hosts[AnyGroup]); all > 0 {
+		any = fmt.Sprintf("hosts for any workspace: %d, in use: %d", all, len(used))
+	}
+	if n := len(used) - mostNamed; n > 0 {
+		used = append(used[:mostNamed], fmt.Sprintf("and %d more", n))
+	}
+	if len(used) > 0 {
+		any += fmt.Sprintf(" (%s)", strings.Join(used, ", "))
+	}
+	return fmt.Errorf("too few hosts: %s; %s: %w", strings.Join(short, ", "), any, cloud.ErrNoCapacity)
+}
+
+// own is how many hosts a group has for itself.
+func own(group string, hosts map[string][]Host) int {
+	if group == AnyGroup {
+		return 0
+	}
+	return len(hosts[group])
+}
+
+// twice is the error of a host that two instances would get.
+func twice(h Host, one, two string) error {
+	return &problem{fmt.Sprintf("host %s would be two machines of the launch: %s and %s", h, one, two), "give each of them a host of its own"}
 }
 
 var _ cloud.Limiter = (*Driver)(nil)
 
 // Limits counts the hosts of each group, and those for any that no launch of
-// this user has. It connects to nothing.
+// this user has. It connects to no host; without a key to log in with there is
+// nothing to count.
 func (d *Driver) Limits(_ context.Context, demand cloud.Demand) ([]cloud.Limit, error) {
 	noted, err := d.book.all()
 	if err != nil {
 		return nil, err
 	}
-	return limits(demand.Groups, d.o.Hosts, noted)
+	all, err := limits(demand.Groups, d.o.Hosts, noted)
+	if err == nil {
+		_, err = d.conns.keys.open()
+	}
+	return all, err
 }
 
 func limits(groups map[string]int, hosts map[string][]Host, noted []place) ([]cloud.Limit, error) {
@@ -103,16 +145,18 @@ func limits(groups map[string]int, hosts map[string][]Host, noted []place) ([]cl
 	}
 	var all []cloud.Limit
 	short := 0
+	names := map[string]string{} // where a host is dialled → which machine it would be
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
-		asked, most := groups[group], 0
-		if group != AnyGroup {
-			most = len(hosts[group])
-		}
+		asked, most := groups[group], own(group, hosts)
 		if most > 0 {
-			all = append(all, cloud.Limit{What: fmt.Sprintf("hosts for %q", group), Asked: asked, Most: most})
+			all = append(all, cloud.Limit{What: fmt.Sprintf("hosts for %q", group), Asked: min(asked, most), Most: most})
 		}
-		for _, h := range hosts[group][:min(asked, most)] {
-			used[h.dial()] = true
+		for n, h := range hosts[group][:min(asked, most)] {
+			name := fmt.Sprintf("%s-%d", group, n)
+			if before, found := names[h.dial()]; found {
+				return nil, twice(h, before, name)
+			}
+			names[h.dial()], used[h.dial()] = name, true
 		}
 		short += max(0, asked-most)
 	}
@@ -126,8 +170,7 @@ func limits(groups map[string]int, hosts map[string][]Host, noted []place) ([]cl
 		all = append(all, cloud.Limit{What: "hosts for any workspace", Asked: short, Most: free})
 	}
 	if short > free {
-		return all, fmt.Errorf("too few hosts: %d instances have no host of their workspace's own, and %d of the %d hosts for any workspace are free: %w",
-			short, free, len(hosts[AnyGroup]), cloud.ErrNoCapacity)
+		return all, tooFew(groups, hosts, noted)
 	}
 	return all, nil
 }

@@ -3,6 +3,7 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"os/user"
 	"strings"
 	"testing"
 	"time"
@@ -40,10 +41,10 @@ func TestAssign(t *testing.T) {
 		{"work-1 head-0 work-0", nil, "w1 h0 w0"},
 		{"work-2 work-0 work-1 x-0", nil, "a0 w0 w1 a1"}, // one host is both
 		{"x-0 y-0 x-0", nil, "a0 w1 a0"},                 // a token twice is one instance
-		{"head-0 head-1", []place{{Launch: "l", Token: "head-1", Host: "root@a1:22"}}, "h0 a1"},
-		{"head-0 head-1", []place{{Launch: "m", Token: "x-0", Host: "root@a0:22"}}, "h0 w1"},
-		{"head-0", []place{{Launch: "m", Token: "x-0", Host: "root@h0:22"}}, "h0"}, // the host knows whether that is still so
-		{"head-0", []place{{Launch: "l", Token: "head-0", Host: "ann@far:2222"}}, "ann@far:2222"},
+		{"head-0 head-1", []place{{Launch: "l", Token: "head-1", Host: "root@a1:22", Name: "x-0.old"}}, "h0 a1"},
+		{"head-0 head-1", []place{{Launch: "m", Token: "x-0", Host: "root@a0:22", Name: "x-0.old"}}, "h0 w1"},
+		{"head-0", []place{{Launch: "m", Token: "x-0", Host: "root@h0:22", Name: "x-0.old"}}, "h0"}, // the host knows whether that is still so
+		{"head-0", []place{{Launch: "l", Token: "head-0", Host: "ann@far:2222", Name: "x-0.old"}}, "ann@far:2222"},
 	} {
 		given, err := assign(wants(strings.Fields(c.name)...), hosts, c.noted)
 		var got []string
@@ -56,7 +57,7 @@ func TestAssign(t *testing.T) {
 	}
 
 	_, err := assign(wants("head-0", "head-1", "work-2", "x-0", "x-1"), hosts, nil)
-	if !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `1 instances have none; "x" asks for 2 and has 0 hosts of its own, and none of the 3 for any workspace is free`) {
+	if !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `too few hosts: "head" asks for 2 and has 1 of its own, "x" asks for 2 and has 0 of its own; hosts for any workspace: 3, in use: 0`) {
 		t.Errorf("too few: %v", err)
 	}
 	twice := map[string][]Host{"a": namedHosts("h"), "b": {Host{Address: "h", User: "ann"}.with("root")}}
@@ -67,12 +68,27 @@ func TestAssign(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	hosts := map[string][]Host{"head": namedHosts("h0"), "work": namedHosts("w0", "w1"), AnyGroup: namedHosts("a0", "w1", "a1")}
-	all, err := limits(map[string]int{"head": 1, "work": 3}, hosts, []place{{Launch: "m", Token: "x-0", Host: "root@a0:22"}})
-	if got := fmt.Sprint(all); err != nil || got != `[{hosts for "head" 1 1} {hosts for "work" 3 2} {hosts for any workspace 1 1}]` {
+	all, err := limits(map[string]int{"head": 1, "work": 3}, hosts, []place{{Launch: "m", Token: "x-0", Host: "root@a0:22", Name: "x-0.old"}})
+	if got := fmt.Sprint(all); err != nil || got != `[{hosts for "head" 1 1} {hosts for "work" 2 2} {hosts for any workspace 1 1}]` {
 		t.Errorf("%s, %v", got, err)
 	}
-	if all, err = limits(map[string]int{"x": 4}, hosts, nil); !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), "4 instances have no host of their workspace's own, and 3 of the 3") {
+	if all, err = limits(map[string]int{"x": 4}, hosts, nil); !errors.Is(err, cloud.ErrNoCapacity) || !strings.Contains(err.Error(), `"x" asks for 4 and has 0 of its own; hosts for any workspace: 3, in use: 0: no capacity`) {
 		t.Errorf("%v, %v", all, err)
+	}
+	busy := []place{{Launch: "m", Token: "x-0", Host: "root@a0:22", Name: "x-0.cluster-007"}, {Launch: "m", Token: "x-1", Host: "root@a1:22", Name: ""}}
+	if _, err = limits(map[string]int{"x": 2, "head": 1}, hosts, busy); err == nil ||
+		err.Error() != `too few hosts: "x" asks for 2 and has 0 of its own; hosts for any workspace: 3, in use: 2 (root@a0:22 is x-0.cluster-007, root@a1:22 is in launch m): no capacity` {
+		t.Errorf("in use: %v", err)
+	}
+	if _, err = limits(map[string]int{"x": 1}, nil, nil); err == nil || !strings.Contains(err.Error(), "; there are none for any workspace: ") {
+		t.Errorf("none: %v", err)
+	}
+	both := map[string][]Host{"a": namedHosts("h"), "b": namedHosts("g", "h")}
+	if _, err = limits(map[string]int{"a": 1, "b": 2}, both, nil); err == nil || err.Error() != "host root@h:22 would be two machines of the launch: a-0 and b-1" {
+		t.Errorf("a host twice: %v", err)
+	}
+	if _, err = limits(map[string]int{"a": 1, "b": 1}, both, nil); err != nil {
+		t.Errorf("a host twice, and needed once: %v", err)
 	}
 	if all, err = limits(map[string]int{"head": 1}, map[string][]Host{"head": namedHosts("h0")}, nil); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
@@ -174,4 +190,16 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("%+v, %v", i, err)
 		}
 	})
+}
+
+// Whoever finds a host in use is told by whom.
+func TestMe(t *testing.T) {
+	t.Setenv("USER", "")
+	who, err := user.Current()
+	if err != nil {
+		t.Skip(err)
+	}
+	if got := me(); !strings.HasPrefix(got, who.Username+"@") {
+		t.Errorf("%q, want %s", got, who.Username)
+	}
 }

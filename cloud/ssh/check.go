@@ -19,7 +19,7 @@ const (
 )
 
 // Check looks at every host: whether it answers, is the right one, lets us in
-// as root, has room, and is free.
+// as root, lets us forward, has room, and is free.
 func (d *Driver) Check(ctx context.Context) []cloud.Finding {
 	hosts := d.hosts()
 	if len(hosts) == 0 {
@@ -36,17 +36,10 @@ func (d *Driver) Check(ctx context.Context) []cloud.Finding {
 	}
 	each(all, func(l *look) { l.finding = d.checkHost(ctx, l.host) })
 	var findings []cloud.Finding
-	usable := false
 	for _, l := range all {
-		usable = usable || l.finding.Level != cloud.Warn
 		findings = append(findings, l.finding)
 	}
-	if !usable {
-		for n := range findings {
-			findings[n].Level = cloud.Fail
-		}
-	}
-	return findings
+	return slices.Compact(findings) // without a key, all are the same
 }
 
 func (d *Driver) checkHost(ctx context.Context, h Host) cloud.Finding {
@@ -66,11 +59,16 @@ func (d *Driver) checkHost(ctx context.Context, h Host) cloud.Finding {
 	if err != nil {
 		return unusable(fmt.Errorf("%s: %w", h, err))
 	}
-	return judge(conn, a, n, sent, time.Now())
+	heard := time.Now()
+	if err := d.tryForward(ctx, conn); err != nil {
+		return unusable(err)
+	}
+	return judge(conn, a, n, sent, heard)
 }
 
+// unusable is a host for which a launch that would get it is refused.
 func unusable(err error) cloud.Finding {
-	f := cloud.Finding{Level: cloud.Warn, Text: strings.ReplaceAll(err.Error(), "\n", "; "), Advice: "see that the host runs, and that its SSH server can be reached from here"}
+	f := cloud.Finding{Level: cloud.Fail, Text: strings.ReplaceAll(err.Error(), "\n", "; "), Advice: "see that the host runs, and that its SSH server can be reached from here"}
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		f.Advice = hint.Hint()
@@ -102,7 +100,7 @@ func judge(conn *connection, a answer, n *note, from, to time.Time) cloud.Findin
 	}
 	if n == nil && a.yes("bootstrap") {
 		text += ", a node of a cluster that is not ours"
-		f.Level, f.Advice = cloud.Warn, "end that cluster, or remove /var/lib/nimbus/bootstrap there"
+		f.Level, f.Advice = cloud.Fail, "end that cluster, or remove /var/lib/nimbus/bootstrap there"
 	}
 	if n != nil {
 		text += fmt.Sprintf(", in use as %s of launch %s", printable(n.Name), printable(n.Launch))

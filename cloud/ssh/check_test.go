@@ -26,15 +26,15 @@ func TestCheck(t *testing.T) {
 	for _, f := range d.Check(t.Context()) {
 		host, _, _ := strings.Cut(f.Text, ": ")
 		findings[host] = f
-		if (f.Level == cloud.Warn) != (f.Advice != "") || strings.Contains(f.Text, "\n") {
+		if (f.Level == cloud.Fail) != (f.Advice != "") || strings.Contains(f.Text, "\n") {
 			t.Errorf("%+v", f)
 		}
 	}
 	for h, want := range map[Host]string{
 		b.hosts[0]: "ok Linux * MB free, clock 0s apart",
 		b.hosts[1]: "info Linux * MB free, clock 0s apart, in use as a-1.cluster-001 of launch " + id,
-		b.hosts[2]: "warn Linux * MB free, clock 0s apart, a node of a cluster that is not ours",
-		down:       "warn dial tcp",
+		b.hosts[2]: "fail Linux * MB free, clock 0s apart, a node of a cluster that is not ours",
+		down:       "fail dial tcp",
 	} {
 		f := findings[h.String()]
 		got := fmt.Sprintf("%s %s", f.Level, strings.TrimPrefix(f.Text, h.String()+": "))

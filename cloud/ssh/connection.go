@@ -60,8 +60,11 @@ func newConnections(o *Options) *connections {
 }
 
 // to returns the connection to a host that is there, or a new one. Errors name
-// the host.
+// the host, unless it is us who have no key.
 func (c *connections) to(ctx context.Context, h Host) (*connection, error) {
+	if _, err := c.keys.open(); err != nil {
+		return nil, err // the same for all hosts
+	}
 	conn, err := c.get(ctx, h, 0, (*connection).logIn)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h, err)

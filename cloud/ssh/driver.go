@@ -1,10 +1,12 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -63,11 +65,11 @@ func (d *Driver) Close() error {
 // me says who launches, for somebody who finds a host in use.
 func me() string {
 	host, _ := os.Hostname()
-	user := os.Getenv("USER")
-	if user == "" {
-		user = "user " + strconv.Itoa(os.Getuid())
+	name := os.Getenv("USER")
+	if u, err := user.Current(); name == "" && err == nil {
+		name = u.Username
 	}
-	return user + "@" + host
+	return cmp.Or(name, "user "+strconv.Itoa(os.Getuid())) + "@" + host
 }
 
 // inBackground does something for an instance until it is ended, or the driver

@@ -167,7 +167,7 @@ func unknown(h Host, key ssh.PublicKey) error {
 	}
 	return &problem{
 		fmt.Sprintf("its host key is not known: %s %s", key.Type(), ssh.FingerprintSHA256(key)),
-		fmt.Sprintf("log in once with ssh %s%s@%s and compare the key, or take the keys of new hosts as they are: host_keys = \"accept-new\"", port, h.User, h.Address),
+		fmt.Sprintf("log in once with ssh %s%s@%s and compare the key, or take the keys of new hosts as they are: %s", port, h.User, h.Address, AcceptNewSetting),
 	}
 }
 

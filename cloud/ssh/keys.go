@@ -55,7 +55,11 @@ func (k *keyring) only() error {
 	}
 	var locked *ssh.PassphraseMissingError
 	if !errors.As(err, &locked) {
-		return fmt.Errorf("key: %w", err)
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = fmt.Errorf("%s: %w", k.key, path.Err)
+		}
+		return &problem{fmt.Sprintf("key %v", err), "the setting key of this cloud names a private key file, one that you can read; without it the keys of your SSH agent and of ~/.ssh are tried"}
 	}
 	signers, unreachable := k.agent()
 	for _, s := range signers {

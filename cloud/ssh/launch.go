@@ -206,7 +206,7 @@ func (j *job) note() note {
 	return note{
 		Launch: r.Launch, Token: r.Token, Name: r.Name, Group: r.Group, Image: r.Image, Networks: r.Networks,
 		Created: j.created, By: j.d.by,
-		HadTop: j.found.top || j.d.o.KeepProgram, HadNimbus: j.found.nimbus || j.d.o.KeepProgram, HadState: j.found.state,
+		HadTop: j.found.top, HadNimbus: j.found.nimbus, HadState: j.found.state, Keeps: j.d.o.KeepProgram,
 	}
 }
 

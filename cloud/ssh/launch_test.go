@@ -92,6 +92,33 @@ func TestLaunchTwiceAndTerminate(t *testing.T) {
 	unchanged(t, "with an agent of its own", prepared, b.in(0, listing))
 }
 
+// What one launch leaves on purpose, the next one without that purpose takes
+// away. What others had put there stays.
+func TestKeepProgram(t *testing.T) {
+	b := newBench(t, 1)
+	keeping := b.options()
+	keeping.KeepProgram = true
+	launch := func(o Options) {
+		t.Helper()
+		d := b.open(o)
+		if err := d.Terminate(t.Context(), launched(t, d, requests(cloudtest.Token(), "head"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, top := range []string{"rmdir /opt/nimbus", "mkdir /opt/nimbus"} {
+		b.in(0, top+"; rm -f /var/tmp/installed")
+		before := b.in(0, listing)
+		launch(keeping)
+		launch(keeping)
+		if got := b.in(0, "cat /opt/nimbus/bin/nimbus | wc -l; wc -l </var/tmp/installed; ls /var/lib"); !strings.Contains(got, "\n1\n") || strings.Contains(got, "nimbus") {
+			t.Errorf("%s: kept: %s", top, got)
+		}
+		launch(b.options())
+		b.in(0, "rm -f /var/tmp/installed")
+		unchanged(t, top, before, b.in(0, listing))
+	}
+}
+
 func content(t *testing.T, p Program) []byte {
 	t.Helper()
 	text, err := io.ReadAll(io.NewSectionReader(p.Content, 0, p.Size))

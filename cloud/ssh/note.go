@@ -25,6 +25,8 @@ type note struct {
 	HadTop    bool `json:"had_top"`    // /opt/nimbus
 	HadNimbus bool `json:"had_nimbus"` // the agent in it
 	HadState  bool `json:"had_state"`  // /var/lib/nimbus
+
+	Keeps bool `json:"keeps,omitempty"` // what was installed stays at the end
 }
 
 // text is the note as it lies there: one line.

@@ -46,7 +46,7 @@ type Options struct {
 	// is for brokers that hosts cannot reach by themselves.
 	Forward bool
 	// KeepProgram leaves what was installed on hosts when a launch ends: the
-	// next one has nothing to copy.
+	// next one has nothing to copy, and one without this takes it away.
 	KeepProgram bool
 	// Log gets what agents log, line by line, while the driver lives; host is
 	// as in Host.String. It may be called by several goroutines at once. The
@@ -66,6 +66,9 @@ type Program struct {
 	Size    int64
 	SHA256  string // of the content, in hex
 }
+
+// AcceptNewSetting is how hints call Options.AcceptNew: a setting of the cloud.
+const AcceptNewSetting = `host_keys = "accept-new"`
 
 // AnyGroup is the group of hosts that instances of every group may get.
 const AnyGroup = "*"

@@ -3,6 +3,7 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,10 +20,16 @@ func (p *problem) Hint() string { return p.hint }
 // mostNamed is how many hosts an error names.
 const mostNamed = 5
 
-// joined is the error of many hosts: the first few are named.
+// joined is the error of many hosts: the first few are named. What does not come
+// from hosts is said once.
 func joined(failures []error) error {
+	failures = slices.CompactFunc(slices.Clone(failures), func(a, b error) bool { return a.Error() == b.Error() })
 	if n := len(failures) - mostNamed; n > 0 {
-		failures = append(failures[:mostNamed:mostNamed], fmt.Errorf("and %d hosts more", n))
+		more := "and %d hosts more"
+		if n == 1 {
+			more = "and %d host more"
+		}
+		failures = append(failures[:mostNamed:mostNamed], fmt.Errorf(more, n))
 	}
 	return errors.Join(failures...)
 }

@@ -165,7 +165,7 @@ func TestKeys(t *testing.T) {
 	}
 	wrong, _ := newKey(t, b.dir, "wrong")
 	refuses(t, "a wrong key", try(func(o *Options) { o.Key = wrong }), b.hosts[0].String()+": login as root was refused, with these keys: "+wrong+" (SHA256:", "authorized_keys")
-	refuses(t, "no such key", try(func(o *Options) { o.Key = wrong + "x" }), "key: ", "no such file")
+	refuses(t, "no such key", try(func(o *Options) { o.Key = wrong + "x" }), "key "+wrong+"x: no such file", "names a private key file")
 	refuses(t, "no key", try(func(o *Options) { o.Key = b.write("nonsense", "x") }), "nonsense: ssh: no key found")
 	refuses(t, "nothing at all", try(func(o *Options) { o.Key = "" }), "there is no key to log in with")
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,11 +25,22 @@ type Pack struct {
 	Files   []string // and links, sorted; directories are not among them
 	Bytes   int64    // of all files
 	LeftOut []string // what editors and version control leave beside scripts
+	Unfit   []Unfit  // in the order of their names
 	scripts map[string]bool
+}
+
+// Unfit is a script that no machine could run, should it be called.
+type Unfit struct {
+	Name string
+	Why  string
+	Fix  string
 }
 
 // Has tells whether the agent finds a script of that name: 1-ipandhost/web.
 func (p *Pack) Has(name string) bool { return p.scripts[name] }
+
+// Scripts are the names that Has knows, sorted.
+func (p *Pack) Scripts() []string { return slices.Sorted(maps.Keys(p.scripts)) }
 
 // Make packs a directory. The error of a tree that cannot travel is a
 // *Refusal.
@@ -57,6 +69,15 @@ func Make(dir string) (*Pack, error) {
 		}
 	}
 	slices.Sort(p.Files)
+	for _, name := range p.Scripts() {
+		u, err := unfit(root, name)
+		if err != nil {
+			return nil, err
+		}
+		if u.Why != "" {
+			p.Unfit = append(p.Unfit, u)
+		}
+	}
 	if err := p.write(root, t); err != nil {
 		return nil, err
 	}
@@ -145,6 +166,37 @@ func runs(root *os.Root, name string, info fs.FileInfo) (bool, error) {
 		return false, err
 	}
 	return string(first[:]) == "#!", nil
+}
+
+// unfit looks at how a script begins, with the eyes of the agent and of the
+// kernel.
+func unfit(root *os.Root, name string) (u Unfit, err error) {
+	info, err := root.Stat(name)
+	if err != nil || !info.Mode().IsRegular() { // a link to a directory, say
+		return u, err
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return u, err
+	}
+	defer f.Close()
+	first, err := io.ReadAll(io.LimitReader(f, 256)) // the kernel reads no more
+	if err != nil {
+		return u, err
+	}
+	line, _, _ := bytes.Cut(first, []byte("\n"))
+	u = Unfit{Name: name}
+	switch {
+	case len(first) == 0:
+		u.Why, u.Fix = "it is empty", "let it begin with #!/bin/sh"
+	case bytes.HasPrefix(line, []byte("#!")) && bytes.HasSuffix(line, []byte("\r")):
+		u.Why, u.Fix = "its lines end as on Windows, with a carriage return", `take that away: sed -i 's/\r$//' `+filepath.Join(root.Name(), name)
+	case !bytes.HasPrefix(line, []byte("#!")) && !bytes.HasPrefix(first, []byte("\x7fELF")):
+		u.Why, u.Fix = "it has no #! line", "let it begin with #!/bin/sh"
+	case !bytes.HasPrefix(line, []byte("#!")) && info.Mode()&0o111 == 0:
+		u.Why, u.Fix = "it is not executable", "chmod +x "+filepath.Join(root.Name(), name)
+	}
+	return u, nil
 }
 
 // phases are the directories that the agent looks for scripts in.

@@ -16,6 +16,8 @@ log=$top/ctxlog.txt
 state=/var/lib/nimbus
 note=$state/ssh-instance.json
 begun=$state/ssh-started
+# Beside an agent that a launch put there and left: whether there was $top before.
+kept=$top/kept-by-launch
 pidfile=$state/ssh-agent.pid
 
 fail() {

@@ -10,6 +10,7 @@ case $text in
 esac
 trap '' HUP PIPE INT
 
+keeps() { case $text in *'"keeps":true'*) return 0 ;; *) return 1 ;; esac }
 had() { case $text in *"\"had_$1\":true"*) return 0 ;; *) return 1 ;; esac }
 
 # What is gone with the state comes back when something fails.
@@ -57,7 +58,9 @@ if [ -x "$top/ctx-scripts/clean.sh" ]; then
 	said=$("$top/ctx-scripts/clean.sh" --image 2>&1 </dev/null) || fail "$top/ctx-scripts/clean.sh --image: $said"
 fi
 rm -f "$top/bin/.nimbus-$tag.new"
-if ! had nimbus; then
+if ! had nimbus && keeps && [ -x "$program" ] && [ -x "$launcher" ]; then
+	echo "top $(yes had top)" >"$kept" || fail "cannot write $kept"
+elif ! had nimbus; then
 	if [ -x "$program" ]; then
 		said=$("$program" agent install --uninstall 2>&1 </dev/null) || fail "$program agent install --uninstall: $said"
 	fi
@@ -65,6 +68,7 @@ if ! had nimbus; then
 		# Nothing was here: scripts that were changed meanwhile are of this launch.
 		rm -rf "${top:?}/bin" "$top/ctx" "$top/ctx-scripts" "$top/ctx-scripts.image" "$top/ctx-test" "$top/installed.json" "$log" "$log.1" || fail "cannot remove $top"
 	fi
+	rm -f "$kept"
 	rmdir "$top/bin" "$top/ctx" 2>/dev/null
 	if had top; then
 		mkdir -p "$top"

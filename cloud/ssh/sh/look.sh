@@ -1,8 +1,13 @@
 #!/bin/sh
 # What a launch must know of a host, and the note of one that uses it.
 echo "now $(date +%s)"
-echo "top $(yes test -d "$top")"
-echo "nimbus $(yes test -e "$program" -o -e "$launcher")"
+if [ -e "$kept" ]; then # what a launch left is no one else's
+	echo "top $(yes grep -qx 'top yes' "$kept")"
+	echo "nimbus no"
+else
+	echo "top $(yes test -d "$top")"
+	echo "nimbus $(yes test -e "$program" -o -e "$launcher")"
+fi
 echo "state $(yes test -d "$state")"
 echo "bootstrap $(yes test -e "$state/bootstrap")"
 echo "begun $(yes test -e "$begun")"
