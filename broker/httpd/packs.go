@@ -16,10 +16,6 @@ import (
 // piece is how much of a pack is moved under one deadline.
 const piece = 256 << 10
 
-// packsAtOnce is how many nodes are sent a pack at the same time. Each costs
-// no more memory than its connection; the others wait their turn.
-const packsAtOnce = 64
-
 func (s *Server) putPack(c *call) error {
 	if c.ContentLength > wire.MaxPack {
 		return wire.Errorf(wire.TooLarge, "a pack is at most %d MiB", wire.MaxPack>>20)
@@ -41,9 +37,11 @@ func (s *Server) putPack(c *call) error {
 func (s *Server) pack(c *call) error {
 	ctx, done := s.asking.begin(c)
 	defer done()
+	// Nodes of one context that take their time keep nobody else waiting.
+	turn := s.packs.enter(c.id)
+	defer s.packs.leave(turn)
 	select {
-	case s.packs <- struct{}{}:
-		defer func() { <-s.packs }()
+	case <-turn.come:
 	case <-ctx.Done():
 		return wire.Errorf(wire.Unavailable, "this node asks on another connection")
 	}

@@ -25,7 +25,8 @@ const (
 	turnLeast = 1 << 20
 )
 
-// A queue gives turns first to whose neighbourhood has the fewest, and among
+// A queue of downloads, or of packs, whose neighbourhoods are contexts, gives
+// turns first to whose neighbourhood has the fewest, and among
 // those in the order in which they were asked for.
 type queue struct {
 	mu       sync.Mutex

@@ -39,7 +39,7 @@ type Server struct {
 	http        *http.Server
 	bodies      chan struct{}
 	downloads   queue
-	packs       chan struct{} // see packsAtOnce
+	packs       queue // by context
 	asking      asking
 	refusals    limit
 	requests    atomic.Int64
@@ -75,7 +75,7 @@ func (l ownersListener) Accept() (net.Conn, error) {
 
 // Start prepares the server. Listen, Socket and AddListener let callers in.
 func (s *Server) Start() {
-	s.bodies, s.packs = make(chan struct{}, atOnce), make(chan struct{}, packsAtOnce)
+	s.bodies = make(chan struct{}, atOnce)
 	s.failed = make(chan error, 1)
 	s.listeners = map[netip.Addr]net.Listener{}
 	s.lastRequest.Store(time.Now().UnixNano())
