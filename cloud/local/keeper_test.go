@@ -106,7 +106,7 @@ func TestDeadline(t *testing.T) {
 	d := open(t, Options{SSHD: "none"})
 	id := cloudtest.Token()
 	if _, err := d.Prepare(t.Context(), cloud.Preparation{
-		Launch: id, Networks: map[string]int{"x": 2}, Expires: time.Now().Add(time.Second),
+		Launch: id, Networks: map[string]int{"x": 2}, Expires: time.Now().Add(4 * time.Second), // on a busy machine it takes some to begin
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -317,7 +317,8 @@ func TestAbandon(t *testing.T) {
 		t.Errorf("notes: %v", left)
 	}
 
-	b.in(1, "/usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	// It writes the number of its process when it listens.
+	b.in(1, "rm -f /run/sshd.pid; /usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config; until [ -s /run/sshd.pid ]; do sleep 0.05; done")
 	b.known = known
 	d = b.open(b.options())
 	if err := d.Terminate(t.Context(), gone); err != nil {
