@@ -206,6 +206,10 @@ func (b *bench) open(o Options) *Driver {
 	return d
 }
 
+// startSSHD begins a machine's SSH server anew: it writes the number of its
+// process when it listens.
+const startSSHD = "rm -f /run/sshd.pid; /usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config; until [ -s /run/sshd.pid ]; do sleep 0.05; done"
+
 // in runs a script in a sandbox, not by SSH, and returns what it prints.
 func (b *bench) in(n int, script string) string {
 	b.t.Helper()

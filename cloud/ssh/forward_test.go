@@ -145,7 +145,7 @@ func TestForwardIsRefused(t *testing.T) {
 	if !strings.Contains(b.said.String(), b.hosts[1].String()+": dial tcp") {
 		t.Errorf("said: %s", b.said.String())
 	}
-	b.in(1, "echo AllowTcpForwarding local >>/etc/ssh/nimbus_sshd_config; /usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	b.in(1, "echo AllowTcpForwarding local >>/etc/ssh/nimbus_sshd_config; "+startSSHD)
 	eventually(t, "it is up again", func() bool { _, err := d.List(t.Context(), id); return err == nil })
 	_, err := b.open(o).Forward(t.Context(), id, "/none")
 	refuses(t, "a resumed launch", err, b.hosts[1].String()+": its SSH server does not let us forward", "AllowTcpForwarding", "--broker URL")

@@ -165,7 +165,7 @@ func TestUnreachableAmongFive(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("list: %v", left)
 	}
-	b.in(1, "/usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	b.in(1, startSSHD)
 	eventually(t, "it is up again", func() bool {
 		left, err = d.List(t.Context(), id)
 		return err == nil && len(left) == 1
@@ -317,8 +317,7 @@ func TestAbandon(t *testing.T) {
 		t.Errorf("notes: %v", left)
 	}
 
-	// It writes the number of its process when it listens.
-	b.in(1, "rm -f /run/sshd.pid; /usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config; until [ -s /run/sshd.pid ]; do sleep 0.05; done")
+	b.in(1, startSSHD)
 	b.known = known
 	d = b.open(b.options())
 	if err := d.Terminate(t.Context(), gone); err != nil {

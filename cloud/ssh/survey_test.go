@@ -38,7 +38,7 @@ func TestSurvey(t *testing.T) {
 		t.Error(err)
 	}
 
-	b.in(1, "kill $(cat /run/sshd.pid); echo AllowTcpForwarding no >>/etc/ssh/nimbus_sshd_config; /usr/sbin/sshd -f /etc/ssh/nimbus_sshd_config")
+	b.in(1, "pid=$(cat /run/sshd.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done; echo AllowTcpForwarding no >>/etc/ssh/nimbus_sshd_config; "+startSSHD)
 	d = b.open(o)
 	eventually(t, "it is up again", func() bool { _, _, err := d.glance(t.Context(), b.hosts[1]); return err == nil })
 	refuses(t, "no forwarding", d.Survey(t.Context(), two), b.hosts[1].String()+": its SSH server does not let us forward", "AllowTcpForwarding")
